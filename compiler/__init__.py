@@ -1,0 +1,1 @@
+"""Graph in, Plan out: the intermediate representation and its passes."""

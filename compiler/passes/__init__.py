@@ -1,0 +1,1 @@
+"""The passes: one function from graph to graph per file."""

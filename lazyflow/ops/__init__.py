@@ -1,0 +1,1 @@
+"""The functions that append ops, each beside its gradient rule."""

@@ -1,0 +1,1 @@
+"""Optimizers: update rules that are appended to a graph."""

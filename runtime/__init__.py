@@ -1,0 +1,1 @@
+"""Plan in, numbers out: the plan format, sessions and backends."""

@@ -1,0 +1,1 @@
+"""Text, numbers and pictures of a plan."""
