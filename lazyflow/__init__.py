@@ -1,39 +1,34 @@
 """lazyflow: training steps written once as symbolic graphs, compiled to plans that run and resume anywhere.
 
-The public names stand in ``__init__.pyi``, once, for type checkers and for this file, which imports a name's module
-when the name is first asked for: ``import lazyflow.runtime`` does not pay for the front.
+The public names stand once, in ``__init__.pyi``, for type checkers and for this file, which imports the
+module of a name when the name is first asked for: ``import lazyflow.runtime`` does not pay for the front.
 """
 
 import sys
 from importlib import import_module
 from types import ModuleType
 
-_STUB = __spec__.loader.get_data(__spec__.submodule_search_locations[0] + "/__init__.pyi").decode()
+
+def _read_names() -> dict[str, str]:
+    stub = __spec__.loader.get_data(f"{__path__[0]}/__init__.pyi").decode()
+    imports = (line.split() for line in stub.splitlines() if line.startswith("from "))
+    return {name: module for _, module, _, name, _, _ in imports}  # from MODULE import NAME as NAME
 
 
-def _read_names(stub: str) -> dict[str, tuple[str, str | None]]:
-    """Read ``name -> (module, attribute)``; the attribute is None where the name is the module itself."""
-    names = {}
-    for line in stub.splitlines():
-        match line.split():
-            case ["from", module, "import", name, "as", public] if name == public:
-                names[public] = (module, name)
-            case ["import", module, "as", public]:
-                names[public] = (module, None)
-    return names
+_MODULES = _read_names()
+__all__ = sorted(_MODULES)
 
 
-_NAMES = _read_names(_STUB)
-__all__ = sorted(_NAMES)
+def _is_submodule(name: str) -> bool:
+    return _MODULES[name] == __name__
 
 
 class _Package(ModuleType):
-    """A package in which ``lazyflow.compile`` stays the function when the module ``lazyflow/compile.py`` is imported."""
+    """Keeps ``lazyflow.compile`` the function also after the module ``lazyflow/compile.py`` is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        module, attribute = _NAMES.get(name, (None, None))
-        if attribute and isinstance(value, ModuleType) and module == value.__name__:
-            value = getattr(value, attribute)
+        if name in _MODULES and not _is_submodule(name) and isinstance(value, ModuleType):
+            value = getattr(value, name)
         super().__setattr__(name, value)
 
 
@@ -41,12 +36,13 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'lazyflow' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
-    module, attribute = _NAMES[name]
-    value = import_module(module)
-    globals()[name] = getattr(value, attribute) if attribute else value
-    return globals()[name]
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lazyflow' has no attribute {name!r}")
+    if _is_submodule(name):
+        return import_module(f"{__name__}.{name}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

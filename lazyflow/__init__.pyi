@@ -1,1 +1,1 @@
-# The public names of lazyflow, one a line; lazyflow/__init__.py reads these lines too.
+# The public names of lazyflow, one a line: from MODULE import NAME as NAME. __init__.py reads them too.
