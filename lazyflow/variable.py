@@ -1,0 +1,258 @@
+"""Variable: a Tensor with a stored value; Parameter: one that optimizers update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lazyflow.append import as_shape, as_tensor, graph_of
+from lazyflow.compiler import graph as ir
+from lazyflow.compiler import primitives
+from lazyflow.compiler.graph import Origin, Value, make
+from lazyflow.compiler.rules import Type, show
+from lazyflow.context import GraphContext, current_graph
+from lazyflow.location import user_line
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    GraphError,
+    ShapeError,
+    message,
+)
+from lazyflow.tensor import FUNCTIONS, Tensor, TensorLike
+
+Initializer: TypeAlias = Callable[[tuple[int, ...], DType], Tensor]
+
+
+class Variable(Tensor):
+    """A Tensor with a stored value that outlives a run.
+
+    It may be made outside of a graph; the first graph that uses it adopts it.
+
+    Args:
+        initial: An array (lists become float32), a number with ``shape``, or an initializer
+            ``(shape, dtype) -> Tensor`` that is evaluated in the ``init`` program.
+        shape: Static sizes; needed where ``initial`` is no array.
+        dtype: The element type; of the array, or float32 / int64 / bool by the number's kind, unless given.
+        name: Its key in the state; in a Module, the path of its attribute unless given.
+        trainable: Whether optimizers update it (a Parameter).
+    """
+
+    __slots__ = ("_shape", "initial", "ir", "naming", "owner")
+
+    def __init__(
+        self,
+        initial: Any,
+        shape: Sequence[int] | None = None,
+        dtype: object = None,
+        name: str | None = None,
+        trainable: bool = False,
+    ) -> None:
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ArgumentTypeError(f"Variable: name {name!r} is not a name; expected a string")
+        self.initial, self._shape, found = _initial(initial, shape, dtype)
+        self.naming: Callable[[], str] | None = None if name is None else lambda: name
+        self.owner: object = None
+        self.ir = ir.Variable(name or "", self._shape, found, trainable, location=user_line())
+
+    @property
+    def value(self) -> Value:
+        """The value before the run, in the graph that adopted the variable."""
+        try:
+            return self._value
+        except AttributeError:
+            self._adopt(current_graph("use of a Variable"))
+            return self._value
+
+    def _adopt(self, graph: GraphContext) -> None:
+        if graph.is_rule:
+            raise GraphError(
+                message(
+                    "update: a rule reads a Variable that is not its own",
+                    variable=self.describe(),
+                    hint="name it in the optimizer's `state`, or pass it as a number of the group",
+                )
+            )
+        op = make(primitives.variable, (), {"variable": self.ir}, (Origin(self.name, self.ir.location),))
+        self._value = graph.append(op).output
+        self.graph = graph
+        graph.variables[self.ir] = self
+
+    @property
+    def adopted(self) -> bool:
+        """Whether a graph uses it."""
+        return hasattr(self, "_value")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Static sizes."""
+        return self._shape
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self.ir.dtype
+
+    @property
+    def name(self) -> str:
+        """Its key in the state: the given name, or the path in its module; final at compile."""
+        if self.naming is not None:
+            return self.naming()
+        return self.ir.name or "(unnamed)"
+
+    @property
+    def location(self) -> str:
+        """The user's line that made it."""
+        return self.ir.location
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {Type(self.shape, self.dtype)}>"
+
+    def assign(self, value: TensorLike, when: Tensor | None = None) -> Tensor:
+        """Append the assignment of the next value to the open program.
+
+        Args:
+            value: A Tensor of the variable's shape and dtype (numbers and arrays become constants).
+            when: A bool scalar; where it is false the variable keeps its value.
+
+        Returns:
+            The value after the run (``next``).
+
+        Raises:
+            GraphError: outside of a program, or at a second assignment in one program.
+            ShapeError, DTypeError: if the value does not fit.
+        """
+        _ = self.value
+        program = self.graph.program_for(f"{self.name}.assign()")
+        tensor = as_tensor(value, None if isinstance(value, Tensor | np.ndarray) else self.dtype)
+        if tensor.shape != self.shape and tensor.ndim == 0:
+            tensor = FUNCTIONS["broadcast_to"](tensor, self.shape)
+        self._check_fit(tensor)
+        inputs = (tensor,) if when is None else (tensor, _check_condition(when, "assign"))
+        graph = graph_of((self, *inputs), "assign")
+        attributes = {"variable": self.ir, "guarded": when is not None}
+        op = make(
+            primitives.assign, [t.value for t in inputs], attributes, graph.origin(f"{self.name}.assign")
+        )
+        program.add_effect(op)
+        return Tensor(graph, graph.append(op).output)
+
+    def _check_fit(self, tensor: Tensor) -> None:
+        if tensor.shape != self.shape:
+            raise ShapeError(
+                message(
+                    f"assign: {self.name!r} is {show(self.shape)}, the value is {show(tensor.shape)}",
+                    value=tensor.describe(),
+                    variable=self.describe(),
+                )
+            )
+        if tensor.dtype != self.dtype:
+            raise DTypeError(
+                message(
+                    f"assign: {self.name!r} is {self.dtype.name}, the value is {tensor.dtype.name}",
+                    value=tensor.describe(),
+                    hint=f"value.astype({self.dtype.name!r})",
+                )
+            )
+
+    @property
+    def next(self) -> Tensor:
+        """The value after the run, in a program that assigns it (the old one where the update is skipped).
+
+        Raises:
+            GraphError: if the open program has not assigned it yet.
+        """
+        _ = self.value
+        program = self.graph.program_for(f"{self.name}.next")
+        value = program.next_values.get(self.ir)
+        if value is None:
+            raise GraphError(
+                message(
+                    f"next: {self.name!r} is not assigned in program {program.ir.name!r} yet",
+                    here=f"at {user_line()}",
+                    hint="call optimizer.step() or assign() first",
+                )
+            )
+        return Tensor(self.graph, value)
+
+
+class Parameter(Variable):
+    """A trainable Variable: what optimizers update. See :class:`Variable` for the arguments."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, initial: Any, shape: Sequence[int] | None = None, dtype: object = None, name: str | None = None
+    ) -> None:
+        super().__init__(initial, shape, dtype, name, trainable=True)
+        if not dtypes.is_floating(self.dtype):
+            raise DTypeError(
+                message(
+                    f"Parameter: {self.dtype.name} cannot be trained",
+                    expected="a floating type",
+                    hint="lf.Variable for a value that is not trained",
+                )
+            )
+
+
+def _check_condition(when: Tensor, call: str) -> Tensor:
+    if not isinstance(when, Tensor) or when.dtype != dtypes.bool_ or when.shape != ():
+        found = when.describe() if isinstance(when, Tensor) else repr(when)
+        raise ArgumentTypeError(message(f"{call}: when must be a bool scalar Tensor", got=found))
+    return when
+
+
+def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, ...], DType]:
+    """The initial value, static shape and dtype that the arguments of a Variable mean."""
+    if isinstance(initial, Tensor):
+        raise ArgumentTypeError(
+            message(
+                "Variable: a Tensor is no initial value",
+                hint="an array, a number, or (shape, dtype) -> Tensor",
+            )
+        )
+    given = None if dtype is None else dtypes.as_dtype(dtype)
+    if callable(initial):
+        if shape is None:
+            raise ArgumentError("Variable: an initializer needs shape=")
+        return initial, _static(shape), given or dtypes.float32
+    if isinstance(initial, bool | int | float | np.generic):
+        number = initial.item() if isinstance(initial, np.generic) else initial
+        found = given or (
+            dtypes.as_dtype(initial.dtype) if isinstance(initial, np.generic) else _default_dtype(initial)
+        )
+        return number, _static(shape if shape is not None else ()), found
+    if isinstance(initial, list | tuple):
+        array = np.asarray(initial, dtype=given or dtypes.float32)
+    elif isinstance(initial, np.ndarray):
+        array = initial.astype(given or dtypes.as_dtype(initial.dtype))
+    else:
+        raise ArgumentTypeError(
+            message(
+                f"Variable: {initial!r} is no initial value",
+                expected="an array, a number with shape=, or an initializer (shape, dtype) -> Tensor",
+            )
+        )
+    if shape is not None and _static(shape) != array.shape:
+        raise ShapeError(f"Variable: shape {tuple(shape)} is not that of the array, {array.shape}")
+    array = np.array(array, order="C")
+    array.setflags(write=False)
+    return array, _static(array.shape), array.dtype
+
+
+def _default_dtype(number: bool | int | float) -> DType:
+    if isinstance(number, bool):
+        return dtypes.bool_
+    return dtypes.int64 if isinstance(number, int) else dtypes.float32
+
+
+def _static(shape: Any) -> tuple[int, ...]:
+    sizes = as_shape(shape, "Variable")
+    if not all(isinstance(size, int) for size in sizes):
+        raise ShapeError(f"Variable: shape {show(sizes)} is not static; a stored value has one size")
+    return tuple(size for size in sizes if isinstance(size, int))
