@@ -6,6 +6,7 @@ Buffers are numbered per program; an access names a buffer, an offset and a stri
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 import msgspec
@@ -14,6 +15,8 @@ VERSION = (1, 0)  # major, minor: readers refuse a newer major version
 
 Extent: TypeAlias = int | str
 Extents: TypeAlias = tuple[Extent, ...]
+PRINT_FIELD = re.compile(r"\{(?::(\d{0,2}(?:\.\d{1,2})?[efgd]))?\}")
+
 Number: TypeAlias = bool | int | float | str  # non-finite floats are "inf", "-inf" and "nan"; sizes are text
 
 
@@ -186,7 +189,10 @@ class Copy(Instruction, frozen=True, kw_only=True, tag="copy"):
 
 
 class Print(Instruction, frozen=True, kw_only=True, tag="print"):
-    """Formats the value into the session's output after ``text``."""
+    """Writes a line into the session's output: ``text`` with the value in place of ``{}``, else after it.
+
+    ``{:.4e}`` formats a scalar (digits, then one of e, f, g, d); no other field is known.
+    """
 
     text: str
     space: Extents

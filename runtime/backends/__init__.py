@@ -1,1 +1,1 @@
-"""What executes the instructions of a plan."""
+"""What executes instructions: one module or folder per backend, none of which imports another."""

@@ -1,0 +1,100 @@
+"""What a backend is: the protocol, and what all backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazyflow.runtime import schema
+from lazyflow.runtime.errors import OutOfRangeError, message
+
+Array: TypeAlias = NDArray[Any]
+
+ALIGNMENT = 64
+
+
+class Outcome(NamedTuple):
+    """What a run gave: a fresh array per fetch, and the lines that it printed."""
+
+    fetches: dict[str, Array]
+    lines: list[str]
+
+
+class Backend(Protocol):
+    """Executes the programs of one verified document on variables that live in given arrays.
+
+    Attributes:
+        name: What ``plan.session(backend=...)`` calls it.
+        prepared: How many programs it has prepared; new sizes of dimensions prepare nothing.
+    """
+
+    name: str
+    prepared: int
+
+    def place(self, variables: Mapping[str, Array]) -> None:
+        """Let the variables live in these C-contiguous arrays, which runs change in place."""
+
+    def run(self, program: str, feeds: Mapping[str, Array], sizes: Mapping[str, int]) -> Outcome:
+        """Run a program once.
+
+        Args:
+            program: The name of a program.
+            feeds: A C-contiguous array per feed, of its dtype and of its shape at ``sizes``; only read.
+            sizes: The value of each dimension of the program.
+
+        Raises:
+            OutOfRangeError: if an index lies outside of its axis; no variable is changed.
+        """
+
+
+def aligned(nbytes: int) -> NDArray[np.uint8]:
+    """A zeroed block of bytes that starts at a multiple of 64."""
+    block = np.zeros(nbytes + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + nbytes]
+
+
+def round_up(nbytes: int) -> int:
+    """The next multiple of 64."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def check_index(index: Array, size: int, document: schema.Document, instruction: schema.Instruction) -> None:
+    """Refuse indices outside of ``[0, size)``.
+
+    Raises:
+        OutOfRangeError: naming the first such index, and the user's line.
+    """
+    if int(index.min()) >= 0 and int(index.max()) < size:
+        return
+    outside = index[(index < 0) | (index >= size)]
+    origin = document.origins[instruction.origin[0]] if instruction.origin else schema.Origin(name="index")
+    raise OutOfRangeError(
+        message(
+            f"{origin.name}: index {int(outside[0])} is outside of its axis of {size} elements",
+            expected=f"indices from 0 to {size - 1}; {outside.size} of {index.size} are not",
+            made=f"at {origin.location}" if origin.location else None,
+        )
+    )
+
+
+def formatted(text: str, value: Array) -> str:
+    """The line that ``print`` writes: the value in the place of ``{}`` or ``{:FORMAT}``, else after the text.
+
+    >>> formatted("rate", np.array(0.5)), formatted("rate is {:.2e}.", np.array(0.5))
+    ('rate 0.5', 'rate is 5.00e-01.')
+    """
+    before, after, spec = split_text(text)
+    shown = format(value.item(), spec) if spec else str(value.item() if value.ndim == 0 else value)
+    return f"{before}{shown}{after}"
+
+
+def split_text(text: str) -> tuple[str, str, str]:
+    """What a print's text puts before and after the value, and the format of the value."""
+    match = schema.PRINT_FIELD.search(text)
+    if match is None:
+        return (f"{text} " if text else ""), "", ""
+    return text[: match.start()], text[match.end() :], match.group(1) or ""
