@@ -22,7 +22,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @dataclass(frozen=True)
 class Block:
-    """A Python block: the number of its first line in the page, its text, what it prints if the page tells."""
+    """A Python block: the line of the page on which it starts, its text, and what it prints, if shown."""
 
     line: int
     code: str

@@ -23,7 +23,7 @@ def length(function):
 
 
 def depth(node, parent=None):
-    """How many blocks stand inside each other; an elif is no deeper than its if, and a function starts anew."""
+    """How many blocks stand inside each other; an elif is as deep as its if, and a function starts anew."""
     children = [child for child in ast.iter_child_nodes(node) if not isinstance(child, FUNCTIONS)]
     elif_ = isinstance(node, ast.If) and isinstance(parent, ast.If) and parent.orelse == [node]
     own = isinstance(node, BLOCKS) and not elif_
