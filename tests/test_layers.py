@@ -31,7 +31,7 @@ ROWS = {
         "rules",
         "primitives",
         "graph",
-        "rewrite text interpret lower",
+        "rewrite spelling text interpret lower",
         "passes",
         "pipeline",
     ],
