@@ -43,6 +43,16 @@ def test_every_public_name_is_there():
     assert set(lazyflow.__all__) <= set(dir(lazyflow))
 
 
+def test_a_function_is_not_replaced_by_the_module_of_its_name(tmp_path):
+    package = tmp_path / "lazyflow"
+    package.mkdir()
+    shutil.copy(ROOT / "lazyflow" / "__init__.py", package)
+    (package / "__init__.pyi").write_text("from lazyflow.compile import compile as compile\n")
+    (package / "compile.py").write_text("def compile(): return 'called'\n")
+    code = "import sys; sys.path.insert(0, ''); import lazyflow.compile; print(lazyflow.compile())"
+    assert run_python(code, tmp_path) == "called"
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="module 'lazyflow' has no attribute 'no_such_name'"):
         _ = lazyflow.no_such_name
