@@ -169,9 +169,9 @@ class _Writer:
             fields = {name: getattr(buffer, name) for name in ("place", "name", "slot", "offset", "size")}
             written = (spell_attribute(name, value) for name, value in fields.items() if value != "")
             yield f"buffer {' '.join(written)} : {buffer.dtype}"
-        for value, (buffer, offset, strides) in placement.layouts.items():
-            layout = (spell_attribute("offset", offset), spell_attribute("strides", strides))
-            yield f"at {self.numbers[value]} buffer={buffer} {' '.join(layout)}"
+        for value, layout in placement.layouts.items():
+            written = (spell_attribute(key, part) for key, part in layout._asdict().items())
+            yield f"at {self.numbers[value]} {' '.join(written)}"
 
 
 def _variables(variables: Iterable[Variable]) -> str:
