@@ -226,7 +226,7 @@ class _Reader:
                 break
             try:
                 self._line(line)
-            except (LazyflowError, LookupError, ValueError, SyntaxError) as error:
+            except (LazyflowError, LookupError, ValueError, TypeError, SyntaxError) as error:
                 raise GraphError(message(f"text: line {number} does not read: {error}", line=line)) from error
 
     def _line(self, line: str) -> None:
@@ -279,8 +279,9 @@ class _Reader:
         self._placement.buffers.append(schema.Buffer(dtype=tokens[-1], **fields))
 
     def _at(self, tokens: list[str], origins: tuple[Origin, ...]) -> None:
+        layouts = self._placement.layouts
         fields = {name: read_attribute(name, text) for name, text in _written(tokens[1:]).items()}
-        self._placement.layouts[self._value(tokens[0])] = Layout(**fields)
+        layouts[self._value(tokens[0])] = Layout(**fields)
 
     @property
     def _placement(self) -> Placement:
