@@ -105,7 +105,9 @@ class NumpyBackend:
                     bodies[index] = Body(instruction.body, arity, results, precision=self.precision)
                 elif isinstance(instruction, schema.KernelBatch):
                     arity = len(instruction.segments[0].reads) + len(instruction.columns)
-                    bodies[index] = Body(instruction.body, arity, instruction.results, precision=self.precision)
+                    bodies[index] = Body(
+                        instruction.body, arity, instruction.results, precision=self.precision
+                    )
         return self._bodies[program.name]
 
 
@@ -157,7 +159,9 @@ class _Binding:
         for view, groups in self.groups:
             if not 0 <= self.views[view] < groups:
                 raise OutOfRangeError(
-                    message(f"group index {self.views[view]} is outside of the {groups} groups of its optimizer")
+                    message(
+                        f"group index {self.views[view]} is outside of the {groups} groups of its optimizer"
+                    )
                 )
 
     def _step(self, index: int, instruction: schema.AnyInstruction) -> Step:
@@ -204,7 +208,9 @@ class _Binding:
         steps = tuple(stride * dtype.itemsize for stride in strides)
         number = len(self.views)
         if buffer.place == "feed":
-            self._fed.append((number, buffer.name, lambda a: np.ndarray(space, dtype, _raw(a), offset, steps)))
+            self._fed.append(
+                (number, buffer.name, lambda a: np.ndarray(space, dtype, _raw(a), offset, steps))
+            )
             self.views.append(None)
         else:
             memory, start = self._memory(access.buffer, buffer, dtype)
@@ -259,7 +265,10 @@ def _kernel_batch(binding: _Binding, index: int, instruction: schema.KernelBatch
     columns = [binding.view(access, (n,)) for access, n in zip(instruction.columns, rows, strict=True)]
     segments = []
     for segment in instruction.segments:
-        flat = [[binding.view(_flat(b), (segment.size,)) for b in part] for part in (segment.reads, segment.writes)]
+        flat = [
+            [binding.view(_flat(b), (segment.size,)) for b in part]
+            for part in (segment.reads, segment.writes)
+        ]
         group = binding.view(schema.Access(buffer=segment.group), ())
         if rows:
             binding.groups.append((group, min(rows)))
@@ -280,7 +289,9 @@ def _flat(buffer: int) -> schema.Access:
 
 
 def _rows(binding: _Binding, access: schema.Access) -> int:
-    elements_behind = binding.size(binding.program.buffers[access.buffer].size) - binding.size(access.offset) - 1
+    elements_behind = (
+        binding.size(binding.program.buffers[access.buffer].size) - binding.size(access.offset) - 1
+    )
     return elements_behind // binding.strides(access)[0] + 1
 
 

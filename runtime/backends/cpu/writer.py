@@ -1,0 +1,162 @@
+"""Text of LLVM IR: fresh names, typed constants, loops."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.schema import Number
+
+# How elements are kept in memory, and how they are computed with. Half types compute in float.
+STORED = {
+    dtypes.bool_: "i8",
+    dtypes.uint8: "i8",
+    dtypes.int8: "i8",
+    dtypes.int16: "i16",
+    dtypes.int32: "i32",
+    dtypes.int64: "i64",
+    dtypes.uint32: "i32",
+    dtypes.float16: "half",
+    dtypes.bfloat16: "i16",
+    dtypes.float32: "float",
+    dtypes.float64: "double",
+}
+COMPUTED = STORED | {dtypes.bool_: "i1", dtypes.float16: "float", dtypes.bfloat16: "float"}
+UNSIGNED = frozenset((dtypes.bool_, dtypes.uint8, dtypes.uint32))
+
+
+def vector(type_: str, width: int) -> str:
+    """The type of ``width`` lanes; the plain type for one."""
+    return type_ if width == 1 else f"<{width} x {type_}>"
+
+
+def suffix(type_: str, width: int) -> str:
+    """How intrinsics spell the type of ``width`` lanes."""
+    short = {"float": "f32", "double": "f64", "half": "f16"}.get(type_, type_)
+    return short if width == 1 else f"v{width}{short}"
+
+
+def number(value: Number, type_: str) -> str:
+    """A scalar literal of a computed type."""
+    if type_ in ("float", "double"):
+        plain = float(value)
+        if type_ == "float":
+            plain = _as_float32(plain)
+        return f"0x{struct.pack('>d', plain).hex().upper()}"
+    if type_ == "i1":
+        return "true" if value else "false"
+    return str(int(value))
+
+
+def _as_float32(value: float) -> float:
+    try:
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+    return rounded
+
+
+def splat(literal: str, type_: str, width: int) -> str:
+    """A literal in all lanes."""
+    return literal if width == 1 else f"splat ({type_} {literal})"
+
+
+class Writer:
+    """The lines of one function, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.entry: list[str] = []  # allocas: they belong into the first block
+        self._count = 0
+        self.declarations: set[str] = set()
+
+    def fresh(self, prefix: str = "v") -> str:
+        """A new name."""
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def line(self, text: str) -> None:
+        """An instruction without a result."""
+        self.lines.append(f"  {text}")
+
+    def let(self, text: str) -> str:
+        """An instruction with a result; its name."""
+        name = f"%{self.fresh()}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def block(self, label: str) -> None:
+        """Start a block."""
+        self.lines.append(f"{label}:")
+
+    def slot(self, type_: str) -> str:
+        """Memory for one value that is assigned again, which LLVM turns into a register."""
+        name = f"%{self.fresh('slot')}"
+        self.entry.append(f"  {name} = alloca {type_}")
+        return name
+
+    def call(self, result: str, function: str, *arguments: str) -> str:
+        """A call of an outside function; each argument is "type value"."""
+        types = ", ".join(
+            a.rsplit(" ", 1)[0] if "splat" not in a else a.split(" splat")[0] for a in arguments
+        )
+        self.declarations.add(f"declare {result} @{function}({types})")
+        return self.let(f"call {result} @{function}({', '.join(arguments)})")
+
+    def splatted(self, value: str, type_: str, width: int) -> str:
+        """A scalar value in all lanes."""
+        if width == 1:
+            return value
+        if not value.startswith("%"):
+            return splat(value, type_, width)
+        first = self.let(f"insertelement <{width} x {type_}> poison, {type_} {value}, i64 0")
+        return self.let(
+            f"shufflevector <{width} x {type_}> {first}, <{width} x {type_}> poison, "
+            f"<{width} x i32> zeroinitializer"
+        )
+
+    @contextmanager
+    def loop(self, start: str, stop: str, step: int = 1) -> Iterator[str]:
+        """Blocks that repeat for i64 values from start, below stop; yields the index.
+
+        With a step over 1, only whole steps are taken: stop - start is rounded down to a multiple of it.
+        """
+        slot = self.slot("i64")
+        head, body, done = self.fresh("head"), self.fresh("body"), self.fresh("done")
+        self.line(f"store i64 {start}, ptr {slot}")
+        self.line(f"br label %{head}")
+        self.block(head)
+        index = self.let(f"load i64, ptr {slot}")
+        following = self.let(f"add nsw i64 {index}, {step}")
+        compare = f"icmp slt i64 {index}, {stop}" if step == 1 else f"icmp sle i64 {following}, {stop}"
+        more = self.let(compare)
+        self.line(f"br i1 {more}, label %{body}, label %{done}")
+        self.block(body)
+        yield index
+        self.line(f"store i64 {following}, ptr {slot}")
+        self.line(f"br label %{head}")
+        self.block(done)
+
+    @contextmanager
+    def branch(self, condition: str) -> Iterator[None]:
+        """A block that runs where the i1 condition holds."""
+        then, done = self.fresh("then"), self.fresh("done")
+        self.line(f"br i1 {condition}, label %{then}, label %{done}")
+        self.block(then)
+        yield
+        self.line(f"br label %{done}")
+        self.block(done)
+
+    def whole_steps(self, start: str, stop: str, step: int) -> str:
+        """The first index that a loop of whole steps leaves over."""
+        count = self.let(f"sub i64 {stop}, {start}")
+        rest = self.let(f"urem i64 {count}, {step}")
+        return self.let(f"sub i64 {stop}, {rest}")
+
+
+def is_unsigned(dtype: DType) -> bool:
+    """Whether integers of the dtype have no sign."""
+    return dtype in UNSIGNED

@@ -1,0 +1,151 @@
+"""Feeds: what a run is given, checked against the placeholders of its program before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, parse
+from lazyflow.runtime.errors import FeedError, message
+from lazyflow.runtime.scalars import stored
+from lazyflow.runtime.state import State
+from lazyflow.runtime.values import as_array, closest, in_place, listed, show
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Feeds:
+    """The placeholders of one program.
+
+    Args:
+        program: The program.
+        precision: None, or "float64" where floating values are kept in float64.
+    """
+
+    def __init__(self, program: schema.Program, precision: str | None) -> None:
+        self.program = program
+        self.rows = {feed.name: feed for feed in program.feeds}
+        self.dtypes = {feed.name: stored(dtypes.ALL[feed.dtype], precision) for feed in program.feeds}
+
+    def read(self, given: Mapping[str, object], state: State) -> tuple[dict[str, Array], dict[str, int]]:
+        """The arrays that a backend may use, and the value of each dimension.
+
+        Args:
+            given: What the caller and the bound placeholders give.
+            state: The variables, whose memory no feed may share.
+
+        Raises:
+            FeedError: if a feed is missing or unknown, or does not fit its placeholder.
+        """
+        self._check_names(given)
+        arrays: dict[str, Array] = {}
+        for name, feed in self.rows.items():
+            arrays[name] = as_array(
+                given[name], self.dtypes[name], len(feed.shape), f"feed {name!r}", FeedError
+            )
+        sizes = self._solve({name: array.shape for name, array in arrays.items()})
+        return {name: self._usable(name, array, state) for name, array in arrays.items()}, sizes
+
+    def check_bound(self, name: str, array: object) -> None:
+        """Refuse an array that cannot stand for a placeholder in every run.
+
+        Raises:
+            FeedError: if it is not contiguous, or not exactly of the placeholder's dtype and static sizes.
+        """
+        array = in_place(array, self.dtypes[name], f"bind {name!r}", FeedError)
+        self._check_extents(self.rows[name], array.shape)
+
+    def _usable(self, name: str, array: Array, state: State) -> Array:
+        ready = np.require(array, self.dtypes[name], ["C", "ALIGNED", "ENSUREARRAY"])
+        return ready.copy() if state.overlaps(ready) else ready
+
+    def _check_names(self, given: Mapping[str, object]) -> None:
+        where = f"program {self.program.name!r}"
+        for name in given:
+            if name not in self.rows:
+                has = f"feeds of {where}: {listed(self.rows)}"
+                raise FeedError(
+                    message(f"unknown feed {name!r}", expected=has, hint=closest(str(name), self.rows))
+                )
+        missing = [feed for feed in self.program.feeds if feed.name not in given]
+        if missing:
+            feed = missing[0]
+            raise FeedError(
+                message(
+                    f"{where}: missing feed {listed(f.name for f in missing)}",
+                    expected=f"{feed.name}: {feed.dtype}{show(feed.shape)}",
+                    made=f"at {feed.location}" if feed.location else None,
+                )
+            )
+
+    def _solve(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        givers: dict[str, str] = {}  # dimension -> the feed that gave its value
+        for name, shape in shapes.items():
+            self._check_extents(self.rows[name], shape)
+            for extent, size in zip(self.rows[name].shape, shape, strict=True):
+                if extent not in self.program.dimensions or not isinstance(extent, str):
+                    continue
+                giver = givers.setdefault(extent, name)
+                if sizes.setdefault(extent, size) != size:
+                    raise FeedError(self._disagreement(extent, giver, sizes[extent], name, size))
+        for name, shape in shapes.items():
+            self._check_polynomials(self.rows[name], shape, sizes)
+        return sizes
+
+    def _check_extents(self, feed: schema.Feed, shape: tuple[int, ...]) -> None:
+        what = f"feed {feed.name!r}"
+        if len(shape) != len(feed.shape):
+            raise FeedError(self._misshapen(feed, f"{what}: shape {show(shape)} has {_axes(len(shape))}"))
+        for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):
+            if isinstance(extent, int) and extent != size:
+                raise FeedError(
+                    self._misshapen(feed, f"{what}: axis {axis} is {size} in shape {show(shape)}")
+                )
+            if not 1 <= size <= MAX_EXTENT:
+                empty = (
+                    f"{what}: axis {axis} ({show((extent,))[1:-2]}) is empty"
+                    if not size
+                    else f"{what}: {size}"
+                )
+                hint = "leave out the run" if not size else None
+                expected = f"a size from 1 to {MAX_EXTENT}"
+                raise FeedError(message(empty, expected=expected, hint=hint))
+
+    def _check_polynomials(self, feed: schema.Feed, shape: tuple[int, ...], sizes: Mapping[str, int]) -> None:
+        for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):
+            wanted = evaluate(parse(extent), sizes) if isinstance(extent, str) else extent
+            if wanted != size:
+                values = ", ".join(
+                    f"{n}={v}" for n, v in sizes.items() if isinstance(extent, str) and n in extent
+                )
+                text = f"feed {feed.name!r}: axis {axis} is {size}, but {extent} is {wanted} with {values}"
+                raise FeedError(self._misshapen(feed, text))
+
+    def _disagreement(self, dimension: str, first: str, value: int, second: str, other: int) -> str:
+        headline = f"{first} is {show(self.rows[first].shape)} with {dimension}={value}, "
+        headline += f"{second} says {dimension}={other}"
+        return message(
+            headline,
+            **{
+                first: _made(self.rows[first]),
+                second: _made(self.rows[second]),
+            },
+        )
+
+    def _misshapen(self, feed: schema.Feed, headline: str) -> str:
+        made = f"at {feed.location}" if feed.location else None
+        return message(headline, expected=f"{feed.dtype}{show(feed.shape)}", made=made)
+
+
+def _axes(count: int) -> str:
+    return "1 axis" if count == 1 else f"{count} axes"
+
+
+def _made(feed: schema.Feed) -> str:
+    place = f"  made at {feed.location}" if feed.location else ""
+    return f"{feed.dtype}{show(feed.shape)}{place}"

@@ -1,0 +1,163 @@
+"""session.groups: the settable numbers of optimizers' parameter groups, read and written in a live session."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeAlias, overload
+
+import numpy as np
+
+from lazyflow.runtime import schema
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, StateError, message
+from lazyflow.runtime.state import State
+from lazyflow.runtime.values import closest, listed
+
+Option: TypeAlias = float | tuple[float, ...] | schema.Number | None
+Guard: TypeAlias = Callable[[], AbstractContextManager[None]]  # refuses where the session runs elsewhere
+
+
+class Group:
+    """One parameter group: ``group["lr"]`` is the number that the next run uses."""
+
+    def __init__(self, optimizer: schema.Optimizer, index: int, state: State, guard: Guard) -> None:
+        self._optimizer = optimizer
+        self._index = index
+        self._state = state
+        self._guard = guard
+        self._row = optimizer.groups[index]
+
+    def __getitem__(self, option: str) -> Option:
+        """The value of an option: a float, a tuple of floats, or what is fixed in this plan."""
+        if option in self._row.scalars:
+            values = tuple(self._state.row(name).array.item() for name in self._row.scalars[option])
+            return values[0] if self._is_scalar(option) else values
+        if option in self._row.options:
+            return self._row.options[option]
+        raise ArgumentError(self._unknown(option))
+
+    def __setitem__(self, option: str, value: float | Sequence[float]) -> None:
+        """Set an option for the runs that follow; nothing is recompiled.
+
+        Raises:
+            ArgumentError: if the value is out of range, or of the wrong type, or no option has this name.
+            StateError: if the option is structure, which is fixed when the graph is compiled.
+        """
+        if option not in self._row.scalars:
+            if option in self._row.options:
+                raise StateError(self._fixed(option))
+            raise ArgumentError(self._unknown(option))
+        names = self._row.scalars[option]
+        values = [value] if self._is_scalar(option) else value
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != len(names):
+            raise ArgumentTypeError(f"{option}: {value!r} is not a sequence of {len(names)} numbers")
+        numbers = [self._checked(option, item) for item in values]
+        with self._guard():
+            for name, number in zip(names, numbers, strict=True):
+                self._state.row(name).array[...] = number
+
+    def __contains__(self, option: object) -> bool:
+        return option in self._row.scalars or option in self._row.options
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._row.scalars
+        yield from self._row.options
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{option}={self[option]!r}" for option in self)
+        return f"<group {self._index} of {self._optimizer.name!r}: {options}; {len(self.members)} parameters>"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the parameters that are in this group now."""
+        members = self._optimizer.members.items()
+        return tuple(p for p, name in members if int(self._state.row(name).array) == self._index)
+
+    def _is_scalar(self, option: str) -> bool:
+        # a tuple option of one element is stored as OPTION/0
+        names = self._row.scalars[option]
+        return len(names) == 1 and not names[0].endswith(f"/{option}/0")
+
+    def _checked(self, option: str, value: object) -> float:
+        if isinstance(value, bool | np.bool_) or not isinstance(
+            value, int | float | np.integer | np.floating
+        ):
+            raise ArgumentTypeError(f"{option}: {value!r} is not a number")
+        low, high, above, below = self._row.ranges.get(option, ("-inf", "inf", False, False))
+        number, lowest, highest = float(value), float(low), float(high)
+        inside = lowest < number if above else lowest <= number
+        inside = inside and (number < highest if below else number <= highest)
+        if not (inside and math.isfinite(number)):
+            brackets = "(" if above else "[", ")" if below else "]"
+            expected = f"a finite number in {brackets[0]}{low}, {high}{brackets[1]}"
+            raise ArgumentError(message(f"{option}: {value!r} is out of range", expected=expected))
+        return number
+
+    def _fixed(self, option: str) -> str:
+        return message(
+            f"{option}: cannot be changed in a live session: it decides which terms the update has",
+            expected=f"{option}={self._row.options[option]!r}, as when the graph was compiled",
+            hint=f"build the graph with another {option}, compile it, and load this session's state_dict()",
+        )
+
+    def _unknown(self, option: object) -> str:
+        return message(
+            f"{option!r} is no option of {self._optimizer.kind}",
+            expected=listed(self),
+            hint=closest(str(option), self),
+        )
+
+
+class Groups(Sequence[Group]):
+    """The parameter groups of one optimizer."""
+
+    def __init__(self, optimizer: schema.Optimizer, state: State, guard: Guard) -> None:
+        self._optimizer = optimizer
+        self._state = state
+        self._guard = guard
+        self._groups = [Group(optimizer, index, state, guard) for index in range(len(optimizer.groups))]
+
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Group]: ...
+    def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
+        return self._groups[index]
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} groups of {self._optimizer.name!r} ({self._optimizer.kind})>"
+
+    def move(self, parameter: str, index: int) -> None:
+        """Let a parameter belong to another group from the next run on; its state stays.
+
+        Args:
+            parameter: The parameter's name.
+            index: The number of a group of equal structure.
+
+        Raises:
+            ArgumentError: if the optimizer has no such parameter or group.
+            StateError: if the groups differ in structure.
+        """
+        members, name = self._optimizer.members, self._optimizer.name
+        if parameter not in members:
+            hint = closest(str(parameter), members)
+            raise ArgumentError(message(f"{parameter!r} is no parameter of {name!r}", hint=hint))
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(self):
+            raise ArgumentError(f"{name}: group {index!r} does not exist; there are {len(self)}")
+        place = self._state.row(members[parameter]).array
+        now, then = self._optimizer.groups[int(place)].options, self._optimizer.groups[index].options
+        different = [option for option in {**now, **then} if now.get(option) != then.get(option)]
+        if different:
+            raise StateError(
+                message(
+                    f"{parameter!r} cannot move from group {int(place)} to {index}: they differ in structure",
+                    expected=f"equal {listed(different)}",
+                    hint="build the graph with the parameter in that group, compile it, and load state_dict()",
+                )
+            )
+        with self._guard():
+            place[...] = index

@@ -1,0 +1,263 @@
+"""A plan on a backend, with live variables."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazyflow.runtime import schema
+from lazyflow.runtime.backends.backend import Backend
+from lazyflow.runtime.checkpoint import read_checkpoint, write_checkpoint
+from lazyflow.runtime.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FeedError,
+    SessionBusyError,
+    StateError,
+    message,
+)
+from lazyflow.runtime.feeds import Feeds
+from lazyflow.runtime.groups import Groups
+from lazyflow.runtime.state import State
+from lazyflow.runtime.values import closest, listed
+
+Array: TypeAlias = NDArray[Any]
+Batches: TypeAlias = Iterable[Mapping[str, object]] | Mapping[str, Array]
+
+
+class Session:
+    """Runs the programs of a plan on variables that stay between runs. Made by ``plan.session()``.
+
+    Args:
+        document: The plan.
+        backend: What executes it.
+        precision: None, or "float64" where floating values are kept in float64.
+
+    Attributes:
+        backend: The backend; ``backend.prepared`` counts the programs that it has prepared.
+        groups: Per optimizer, its parameter groups: ``session.groups["adamw"][0]["lr"] = 1e-4``.
+    """
+
+    def __init__(self, document: schema.Document, backend: Backend, precision: str | None = None) -> None:
+        self.backend = backend
+        self._state = State(document, precision)
+        self._programs = {program.name: Feeds(program, precision) for program in document.programs}
+        self._bound: dict[str, Array] = {}
+        self._lock = threading.Lock()
+        self.groups: Mapping[str, Groups] = {
+            optimizer.name: Groups(optimizer, self._state, self._use) for optimizer in document.optimizers
+        }
+        backend.place(self._state.arrays())
+
+    def run(
+        self, program: str, /, feeds: Mapping[str, object] | None = None, **named: object
+    ) -> dict[str, Array]:
+        """Run a program once: all its effects together, or none where it fails.
+
+        Args:
+            program: The program's name.
+            feeds: An array per placeholder, of its dtype or of one that casts safely to it; for rank 0 also a
+                number. Placeholders that arrays are bound to need none.
+            **named: The same, as keywords.
+
+        Returns:
+            A fresh array per fetch, rank 0 included.
+
+        Raises:
+            ArgumentError: if there is no such program.
+            FeedError: if a feed is missing, unknown, or does not fit.
+            OutOfRangeError: if an index lies outside of its axis.
+            SessionBusyError: if the session is running, in this thread or another.
+        """
+        placeholders = self._program(program)
+        with self._use():
+            given = self._given(placeholders, feeds, named)
+            arrays, sizes = placeholders.read(given, self._state)
+            fetches, lines = self.backend.run(program, arrays, sizes)
+        if lines:
+            sys.stdout.write("\n".join([*lines, ""]))
+        return fetches
+
+    def run_many(
+        self, program: str, batches: Batches, fetch: Literal["last", "all"] = "last"
+    ) -> dict[str, Array] | list[dict[str, Array]]:
+        """Run a program once per batch.
+
+        Args:
+            program: The program's name.
+            batches: The feeds of each run, in order; or one array per placeholder, whose leading axis is the run.
+            fetch: Which runs' fetches to return.
+
+        Returns:
+            The fetches of the last run, or a list of those of all runs.
+
+        Raises:
+            ArgumentError: if there is no batch to fetch from, or ``fetch`` is neither.
+            FeedError: as in ``run``; the runs before the failing one have happened.
+        """
+        if fetch not in ("last", "all"):
+            raise ArgumentError(f"run_many: fetch={fetch!r}; expected 'last' or 'all'")
+        placeholders = self._program(program)
+        results: list[dict[str, Array]] = []
+        feeds = _steps(batches, placeholders) if isinstance(batches, Mapping) else batches
+        for number, batch in enumerate(feeds):
+            try:
+                result = self.run(program, batch)
+            except Exception as error:
+                error.add_note(f"in run {number} (from 0) of run_many; the runs before it have happened")
+                raise
+            if fetch == "last":
+                results.clear()
+            results.append(result)
+        if fetch == "all":
+            return results
+        if not results:
+            raise ArgumentError("run_many: there are no batches, so there is no last run")
+        return results[-1]
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every variable, by name."""
+        with self._use():
+            return self._state.copies()
+
+    def load_state_dict(self, values: Mapping[str, object], strict: bool = True) -> None:
+        """Set variables by name, all or none.
+
+        Args:
+            values: An array per variable, of its shape, and of a dtype that casts safely to its own.
+            strict: Whether every variable must be given and nothing else.
+
+        Raises:
+            StateError: listing what is missing, unexpected or does not fit; nothing is changed.
+        """
+        if not isinstance(values, Mapping):
+            raise ArgumentTypeError(
+                f"load_state_dict: {type(values).__name__} is not a mapping of names to arrays"
+            )
+        with self._use():
+            self._state.load(values, strict)
+
+    def get(self, name: str) -> Array:
+        """A copy of one variable.
+
+        Raises:
+            StateError: if there is none of that name.
+        """
+        with self._use():
+            return self._state.row(name).array.copy()
+
+    def set(self, name: str, value: object) -> None:
+        """Set one variable, to an array whose dtype casts safely to its own, or for rank 0 to a number.
+
+        Raises:
+            StateError: if there is no such variable, or the value does not fit it.
+        """
+        with self._use():
+            self._state.row(name)
+            self._state.load({name: value}, strict=False)
+
+    def bind(self, name: str, array: Array) -> None:
+        """Let a variable or a placeholder live in the caller's array, without a copy.
+
+        A variable takes the array's values, and runs change the array in place. A placeholder reads the array
+        at every run, and need not be fed.
+
+        Args:
+            name: A variable, or a placeholder of any program.
+            array: C-contiguous and exactly of its dtype and shape; for a variable, writeable.
+
+        Raises:
+            StateError: if there is no such name, or the array does not fit the variable.
+            FeedError: if the array does not fit the placeholder.
+        """
+        with self._use():
+            if name in self._state.rows:
+                self._state.bind(name, array)
+                self.backend.place(self._state.arrays())
+            else:
+                self._bind_placeholder(name, array)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all variables to a safetensors file; the path holds the old file or the new one, never a part.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        write_checkpoint(path, self.state_dict())
+
+    def restore(self, path: str | os.PathLike[str], strict: bool = True) -> None:
+        """Set the variables from a file that ``save`` wrote, all or none.
+
+        Raises:
+            OSError: if the file cannot be read.
+            StateError: listing what is missing, unexpected or does not fit; nothing is changed.
+        """
+        self.load_state_dict(read_checkpoint(path), strict)
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise SessionBusyError(
+                message(
+                    "session: it is running, and cannot be used until that run has ended",
+                    hint="use one session per thread: plan.session() as often as needed",
+                )
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _program(self, name: str) -> Feeds:
+        if name not in self._programs:
+            expected = listed(self._programs)
+            hint = closest(str(name), self._programs)
+            raise ArgumentError(message(f"no program is named {name!r}", expected=expected, hint=hint))
+        return self._programs[name]
+
+    def _given(
+        self, placeholders: Feeds, feeds: Mapping[str, object] | None, named: Mapping[str, object]
+    ) -> dict[str, object]:
+        if feeds is not None and not isinstance(feeds, Mapping):
+            hint = "session.run(program, x=array) or session.run(program, {'x': array})"
+            raise FeedError(message(f"feeds: {type(feeds).__name__} is not a mapping", hint=hint))
+        given = dict(feeds or {})
+        twice = given.keys() & named.keys()
+        if twice:
+            raise FeedError(f"feed given twice, in the mapping and by keyword: {listed(sorted(twice))}")
+        bound = {name: array for name, array in self._bound.items() if name in placeholders.rows}
+        return {**bound, **given, **named}
+
+    def _bind_placeholder(self, name: str, array: Array) -> None:
+        found = [feeds for feeds in self._programs.values() if name in feeds.rows]
+        if not found:
+            known = {*self._state.rows, *(n for feeds in self._programs.values() for n in feeds.rows)}
+            headline = f"bind: no variable and no placeholder is named {name!r}"
+            raise StateError(message(headline, hint=closest(str(name), sorted(known))))
+        for feeds in found:
+            feeds.check_bound(name, array)
+        self._bound[name] = array
+
+
+def _steps(batches: Mapping[str, Array], placeholders: Feeds) -> Iterator[dict[str, Array]]:
+    lengths: dict[str, int] = {}
+    for name, array in batches.items():
+        rank = len(placeholders.rows[name].shape) + 1 if name in placeholders.rows else None
+        if not isinstance(array, np.ndarray) or (rank is not None and array.ndim != rank):
+            expected = f"a numpy array with {rank} axes, the first of which is the run"
+            raise FeedError(
+                message(f"run_many: feed {name!r} does not hold one value per run", expected=expected)
+            )
+        lengths[name] = len(array)
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise FeedError(f"run_many: the feeds hold different numbers of runs: {counts}")
+    for step in range(next(iter(lengths.values()), 0)):
+        yield {name: array[step, ...] for name, array in batches.items()}

@@ -1,0 +1,169 @@
+"""The variables of a session: one aligned block of memory, described by one table of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.backends.backend import aligned, round_up
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.errors import StateError, message
+from lazyflow.runtime.scalars import number, stored
+from lazyflow.runtime.values import as_array, closest, in_place, listed, show
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass
+class Row:
+    """One variable: what it is, and the array in which it lives.
+
+    Attributes:
+        variable: Its row of the plan.
+        dtype: The dtype in which it is kept.
+        array: A view of the state's block or, where ``bound``, the caller's array.
+        bound: Whether the caller's array holds it.
+        groups: For a parameter's group index, the number of groups; else None.
+    """
+
+    variable: schema.Variable
+    dtype: DType
+    array: Array
+    bound: bool = False
+    groups: int | None = None
+
+
+class State:
+    """Live variables, filled with their initial numbers.
+
+    Args:
+        document: The plan.
+        precision: None, or "float64" to keep every floating variable in float64.
+    """
+
+    def __init__(self, document: schema.Document, precision: str | None = None) -> None:
+        kinds = [stored(dtypes.ALL[v.dtype], precision) for v in document.variables]
+        places = [0]
+        for variable, dtype in zip(document.variables, kinds, strict=True):
+            places.append(places[-1] + round_up(_count(variable.shape) * dtype.itemsize))
+        self.block = aligned(places[-1])
+        self.rows: dict[str, Row] = {}
+        for variable, dtype, place in zip(document.variables, kinds, places, strict=False):
+            array: Array = np.ndarray(variable.shape, dtype, self.block, place)
+            array[...] = number(variable.initial, dtype)
+            self.rows[variable.name] = Row(variable, dtype, array)
+        for optimizer in document.optimizers:
+            for name in optimizer.members.values():
+                self.rows[name].groups = len(optimizer.groups)
+
+    def arrays(self) -> dict[str, Array]:
+        """The array in which each variable lives."""
+        return {name: row.array for name, row in self.rows.items()}
+
+    def row(self, name: str) -> Row:
+        """The row of a variable.
+
+        Raises:
+            StateError: if there is none of that name.
+        """
+        if name not in self.rows:
+            raise StateError(message(f"no variable is named {name!r}", hint=closest(name, self.rows)))
+        return self.rows[name]
+
+    def overlaps(self, array: Array) -> bool:
+        """Whether the array may share memory with a variable."""
+        bound = (row.array for row in self.rows.values() if row.bound)
+        return any(np.may_share_memory(array, memory) for memory in (self.block, *bound))
+
+    def bind(self, name: str, array: object) -> None:
+        """Let a variable live in the caller's array, whose values it takes.
+
+        Raises:
+            StateError: if the array does not fit.
+        """
+        row = self.row(name)
+        what = f"bind {name!r}"
+        array = in_place(array, row.dtype, what, StateError)
+        if not array.flags.writeable:
+            raise StateError(
+                message(f"{what}: the array is read-only", expected="an array that runs can change")
+            )
+        others = (r.array for other, r in self.rows.items() if other != name and r.bound)
+        if any(np.may_share_memory(array, other) for other in others):
+            raise StateError(message(f"{what}: the array overlaps one that another variable is bound to"))
+        _check(row, array, what)
+        row.array, row.bound = array, True
+
+    def copies(self) -> dict[str, Array]:
+        """A fresh array per variable."""
+        return {name: row.array.copy() for name, row in self.rows.items()}
+
+    def load(self, values: Mapping[str, object], strict: bool) -> None:
+        """Set variables, all or none.
+
+        Args:
+            values: An array, or for scalars a number, per name.
+            strict: Whether the names must be those of all variables.
+
+        Raises:
+            StateError: listing what is missing, unexpected or does not fit; nothing is changed.
+        """
+        missing = [name for name in self.rows if name not in values]
+        unexpected = [name for name in values if name not in self.rows]
+        wrong: list[str] = []
+        checked: list[tuple[Row, Array]] = []
+        for name, row in self.rows.items():
+            if name in values:
+                try:
+                    checked.append((row, fitting(row, values[name])))
+                except StateError as error:
+                    wrong.append(str(error))
+        if wrong or (strict and (missing or unexpected)):
+            raise StateError(
+                _report(missing if strict else [], unexpected if strict else [], wrong, self.rows)
+            )
+        for row, array in checked:
+            row.array[...] = array
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def fitting(row: Row, value: object) -> Array:
+    """The value as an array that can be assigned to the variable.
+
+    Raises:
+        StateError: if it cannot.
+    """
+    what = repr(row.variable.name)
+    array = as_array(value, row.dtype, len(row.variable.shape), what, StateError)
+    _check(row, array, what)
+    return array
+
+
+def _check(row: Row, array: Array, what: str) -> None:
+    if array.shape != row.variable.shape:
+        expected = f"{row.dtype.name}{show(row.variable.shape)}"
+        raise StateError(message(f"{what}: the array has shape {show(array.shape)}", expected=expected))
+    if row.groups is not None and not 0 <= int(array) < row.groups:
+        raise StateError(f"{what}: group {int(array)} does not exist; the optimizer has {row.groups}")
+
+
+def _report(missing: list[str], unexpected: list[str], wrong: list[str], known: Iterable[str]) -> str:
+    hint = closest(unexpected[0], missing) if unexpected and missing else None
+    headline = "state does not fit the variables of the plan"
+    details = message(
+        headline,
+        missing=listed(missing) if missing else None,
+        extra=listed(unexpected) if unexpected else None,
+        hint=f"{unexpected[0]!r}: {hint}" if hint else None,
+    )
+    mismatched = [line.replace("\n", "\n  ") for line in wrong[:8]]
+    more = [f"and {len(wrong) - 8} more"] if len(wrong) > 8 else []
+    return "\n  ".join([details, *mismatched, *more])
