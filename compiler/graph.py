@@ -150,19 +150,21 @@ class Layout(NamedTuple):
 class Program:
     """A named entry point: effects in the user's order, and fetches.
 
-    ``order`` is what ``order`` attaches: the ops that become instructions, in execution order. ``placement``
-    is what ``place_buffers`` attaches.
+    ``feeds`` are the placeholders that the program reached before any pass dropped the use of one, so that
+    what a run must be given does not depend on what the passes can do. ``order`` is what ``order`` attaches:
+    the ops that become instructions, in execution order. ``placement`` is what ``place_buffers`` attaches.
     """
 
     name: str
     effects: list[Op] = field(default_factory=list)
     fetches: dict[str, Value] = field(default_factory=dict)
+    feeds: tuple[Value, ...] = ()
     order: tuple[Op, ...] | None = None
     placement: Placement | None = None
 
     def roots(self) -> list[Op]:
-        """The ops whose effects or values the program asks for."""
-        return [*self.effects, *(value.op for value in self.fetches.values())]
+        """The ops whose effects or values the program asks for, and those of its feeds."""
+        return [*self.effects, *(value.op for value in (*self.fetches.values(), *self.feeds))]
 
 
 @dataclass(eq=False)

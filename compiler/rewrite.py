@@ -39,7 +39,8 @@ class Builder:
     def program(self, program: Program, effects: dict[Op, Op]) -> Program:
         """The program over the new ops; ``effects`` maps old effect ops to new ones."""
         fetches = {name: self.map(value) for name, value in program.fetches.items()}
-        return Program(program.name, [effects[op] for op in program.effects], fetches)
+        feeds = tuple(dict.fromkeys(map(self.map, program.feeds)))
+        return Program(program.name, [effects[op] for op in program.effects], fetches, feeds)
 
 
 def rewrite(graph: Graph, rule: Callable[[Op, Builder], Value | None]) -> Graph:

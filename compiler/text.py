@@ -13,7 +13,8 @@
     fetch y = %2
 
 An effect whose outputs nothing uses is written without them. ``var`` lines stand where ``variable`` and
-``assign`` lines do not tell all. What ``order`` and ``place_buffers`` attach follows a program's fetches.
+``assign`` lines do not tell all. ``feed %0`` is a placeholder that a program is given though it uses it no
+more. What ``order`` and ``place_buffers`` attach follows the fetches of a program.
 The graph's name, its optimizers and the passes' reasons are not part of the text, nor are the numbers of
 large constants, which are written as a hash.
 """
@@ -156,6 +157,9 @@ class _Writer:
     def _ending(self, program: Program) -> Iterator[str]:
         for name, value in program.fetches.items():
             yield f"fetch {spell_name(name)} = {self.numbers[value]}"
+        if program.feeds:
+            used = set(self.graph.reachable([Program("", program.effects, program.fetches)]))
+            yield from (f"feed {self.numbers[value]}" for value in program.feeds if value.op not in used)
         if program.order is not None:
             effects = {op: f"!{number}" for number, op in enumerate(program.effects)}
             names = (self.numbers.get(op.output) if op.outputs else None for op in program.order)
@@ -263,6 +267,9 @@ class _Reader:
         name, _, number = tokens
         self.program.fetches[read_name(name)] = self._value(number)
 
+    def _feed(self, tokens: list[str], origins: tuple[Origin, ...]) -> None:
+        self.program.feeds += (self._value(tokens[0]),)
+
     def _order(self, tokens: list[str], origins: tuple[Origin, ...]) -> None:
         effects = self.program.effects
         self.program.order = tuple(
@@ -348,6 +355,7 @@ _STATEMENTS: dict[str, Callable[[_Reader, list[str], tuple[Origin, ...]], None]]
     "program": _Reader._enter,
     "var": _Reader._var,
     "fetch": _Reader._fetch,
+    "feed": _Reader._feed,
     "order": _Reader._order,
     "slots": _Reader._slots,
     "buffer": _Reader._buffer,

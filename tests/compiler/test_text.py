@@ -58,6 +58,11 @@ program a
 assign name=w %0
 program b
 fetch w = %0""",
+    "a feed that nothing uses": """
+%0 = placeholder name=x : float32[batch]
+%1 = size size=batch : int64[]
+fetch rows = %1
+feed %0""",
     "a program of nothing": """
 program idle""",
     "odd names": """
@@ -96,8 +101,8 @@ var name=b trainable=True initial=0 : float32[3]
 %1 = placeholder name=ga : float32[2]
 %2 = placeholder name=gb : float32[3]
 %3 = constant value=0 : int32[]
-%4, %5 = update_batch body={3=mul 1 2 :float32; 4=sub 0 3 :float32} results=(4,) segments=(((a,), 2), ((b,), 3)) \
-elements=1 columns=1 %0 %1 %3 %2 %3 : float32[2], float32[3]
+%4, %5 = update_batch body={3=mul 1 2 :float32; 4=sub 0 3 :float32} results=(4,) \
+segments=(((a,), 2), ((b,), 3)) elements=1 columns=1 %0 %1 %3 %2 %3 : float32[2], float32[3]
 fetch a = %4""",
     "order and placement": """
 %0 = placeholder name=x : float32[batch]
