@@ -57,12 +57,13 @@ class GraphContext:
 
     def __init__(self, name: str) -> None:
         self.ir = ir.Graph(name)
-        self.scope = ""
+        self.prefix = ""
         self.frozen_at: str | None = None
         self.open_program: ProgramContext | None = None
         self.is_rule = False  # an update rule being traced: holds no variables and no programs of users
         self.variables: dict[ir.Variable, Any] = {}  # the front's Variable of each, in the order of adoption
         self.optimizers: list[Any] = []
+        self.pinned: tuple[Origin, ...] | None = None  # the origin of all ops, while gradients are appended
         self.shared: dict[str, Any] = {}  # what a room keeps once per graph (the random state, say)
 
     def append(self, op: Op) -> Op:
@@ -88,7 +89,13 @@ class GraphContext:
 
     def origin(self, name: str) -> tuple[Origin, ...]:
         """The origin of an op made now."""
-        return (Origin(f"{self.scope}/{name}" if self.scope else name, user_line()),)
+        if self.pinned is not None:
+            return self.pinned
+        return (Origin(f"{self.prefix}/{name}" if self.prefix else name, user_line()),)
+
+    def pin(self, name: str, location: str) -> None:
+        """Give all ops made from now on this origin, until ``pinned`` is None again."""
+        self.pinned = (Origin(name, location),)
 
     def program_for(self, call: str) -> ProgramContext:
         """The open program, for a call that appends an effect.
@@ -111,12 +118,12 @@ class GraphContext:
     @contextmanager
     def scoped(self, name: str) -> Iterator[None]:
         """Prefix the names of ops made inside with ``name/``."""
-        before = self.scope
-        self.scope = f"{before}/{name}" if before else name
+        before = self.prefix
+        self.prefix = f"{before}/{name}" if before else name
         try:
             yield
         finally:
-            self.scope = before
+            self.prefix = before
 
 
 def find_graph() -> GraphContext | None:

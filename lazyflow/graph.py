@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import lazyflow.autograd  # noqa: F401, with all functions: no graph is open before Tensor's operators work
 from lazyflow.compiler import graph as ir
 from lazyflow.context import GraphContext, ProgramContext, find_graph, opened
 from lazyflow.location import user_line

@@ -1,0 +1,209 @@
+"""What all functions share: their table, their gradient rules, promotion of operands, and scopes of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from lazyflow.append import append, constant
+from lazyflow.compiler import primitives
+from lazyflow.compiler.primitives import Primitive
+from lazyflow.context import current_graph, find_graph
+from lazyflow.location import user_line
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
+from lazyflow.tensor import FUNCTIONS, Axis, Tensor, TensorLike
+
+# One entry per input of the op: its gradient, a function that makes it (called only where it is wanted), or
+# None where the derivative is zero. A gradient of the broadcast shape is summed to the input's.
+Gradient: TypeAlias = Tensor | Callable[[], Tensor] | None
+Rule: TypeAlias = Callable[..., Sequence[Gradient]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+RULES: dict[Primitive, Rule | None] = {}
+
+
+def function(f: F) -> F:
+    """Enter a function into the table from which Tensor's operators and methods take it."""
+    FUNCTIONS[f.__name__] = f
+    return f
+
+
+def composition(f: F) -> F:
+    """Enter a function made of several ops, whose names then begin with the function's."""
+    name = f.__name__
+
+    @wraps(f)
+    def scoped(*args: Any, **kwargs: Any) -> Any:
+        graph = find_graph()
+        if graph is None:
+            return f(*args, **kwargs)
+        before = graph.prefix
+        graph.prefix = f"{before}/{name}" if before else name
+        try:
+            return f(*args, **kwargs)
+        finally:
+            graph.prefix = before
+
+    FUNCTIONS[name] = scoped
+    return scoped  # type: ignore[return-value]
+
+
+def gradient_rule(primitive: Primitive) -> Callable[[Rule], Rule]:
+    """Declare the gradient rule of a primitive: ``(dy, y, *inputs)`` to one Gradient per input.
+
+    ``dy`` is the gradient of the loss by the output ``y``. Where the op has attributes, ``attributes(y)``
+    gives them.
+    """
+
+    def declare(rule: Rule) -> Rule:
+        RULES[primitive] = rule
+        return rule
+
+    return declare
+
+
+def no_gradient(*declared: Primitive) -> None:
+    """State that primitives have no gradient: nothing flows through what they compute."""
+    RULES.update(dict.fromkeys(declared))
+
+
+def attributes(y: Tensor) -> dict[str, Any]:
+    """The attributes of the op that makes ``y``."""
+    return y.value.op.attributes
+
+
+# --- operands ---------------------------------------------------------------------------------------------
+
+_NUMBERS = (bool, int, float, np.generic)
+
+
+def number(value: bool | int | float, dtype: DType) -> Tensor:
+    """A number as a constant of rank 0, made in ``dtype`` (floats beyond its range become infinite).
+
+    Raises:
+        DTypeError: if an integer type cannot hold it.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, None if dtype in dtypes.HALF else dtype).astype(dtype)
+    except OverflowError:
+        text = f"number: {value!r} does not fit {dtype.name}"
+        hint = "cast the tensor to a wider type first"
+        raise DTypeError(message(text, here=f"at {user_line()}", hint=hint)) from None
+    return constant(array)
+
+
+def as_operand(value: object, call: str) -> Tensor | bool | int | float:
+    """A Tensor, or a number; arrays and lists become constants, numpy's scalars count as numbers.
+
+    Raises:
+        ArgumentTypeError: if it is none of these.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, _NUMBERS):
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, bool | int | float):
+            return plain
+    if isinstance(value, np.ndarray | list | tuple):
+        return constant(value)
+    raise ArgumentTypeError(
+        message(
+            f"{call}: {value!r} is no operand",
+            expected="a Tensor, a number, or an array",
+            here=f"at {user_line()}",
+        )
+    )
+
+
+def _strength(operand: Tensor | bool | int | float) -> tuple[DType, int]:
+    if isinstance(operand, Tensor):
+        return operand.dtype, 2 if operand.shape else 1
+    if isinstance(operand, bool):
+        return dtypes.bool_, 0
+    return (dtypes.int64 if isinstance(operand, int) else dtypes.float32), 0
+
+
+def common(call: str, *values: TensorLike, least: DType = dtypes.bool_) -> list[Tensor]:
+    """The operands in their common dtype.
+
+    Args:
+        call: The function's name, for messages.
+        values: Tensors and arrays, which decide the dtype, and numbers, which only matter by their kind.
+        least: What the result is where it would be of a lower kind (float32 for functions of real numbers).
+    """
+    operands = [value if isinstance(value, Tensor) else as_operand(value, call) for value in values]
+    dtype = dtypes.promote(map(_strength, operands))
+    if dtypes.kind(dtype) < dtypes.kind(least):
+        dtype = least
+    return [to_dtype(operand, dtype) for operand in operands]
+
+
+def to_dtype(operand: Tensor | bool | int | float, dtype: DType) -> Tensor:
+    """An operand in the given dtype: a number is made in it, a Tensor cast where it differs."""
+    if not isinstance(operand, Tensor):
+        return number(operand, dtype)
+    return operand if operand.dtype == dtype else append(primitives.cast, operand, dtype=dtype)
+
+
+def tensor(value: TensorLike, call: str) -> Tensor:
+    """One operand as a Tensor; a number has the default dtype of its kind."""
+    return value if isinstance(value, Tensor) else common(call, value)[0]
+
+
+def real(value: TensorLike, call: str) -> Tensor:
+    """One operand of a floating type: integers and bools become float32."""
+    if isinstance(value, Tensor) and value.dtype in dtypes.FLOATING:
+        return value
+    return common(call, value, least=dtypes.float32)[0]
+
+
+def check_open(call: str) -> None:
+    """Raise GraphError where no graph is open, for functions that take no Tensor."""
+    current_graph(call)
+
+
+# --- axes -------------------------------------------------------------------------------------------------
+
+
+def one_axis(axis: object, rank: int, call: str) -> int:
+    """An axis counted from the front.
+
+    Raises:
+        ArgumentTypeError: if it is no integer.
+        ShapeError: if a tensor of this rank has no such axis.
+    """
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise ArgumentTypeError(message(f"{call}: axis {axis!r} is no integer", here=f"at {user_line()}"))
+    if not -rank <= axis < rank:
+        raise ShapeError(
+            message(
+                f"{call}: axis {axis} is not an axis of a tensor of rank {rank}",
+                expected=f"{-rank} to {rank - 1}" if rank else "no axis: the tensor is a scalar",
+                here=f"at {user_line()}",
+            )
+        )
+    return int(axis) % rank
+
+
+def all_axes(axis: Axis, rank: int, call: str) -> tuple[int, ...]:
+    """The axes meant by None (all), an integer or a sequence, in order, each once.
+
+    Raises:
+        ArgumentTypeError, ShapeError: if one is no axis, or is given twice.
+    """
+    if axis is None:
+        return tuple(range(rank))
+    if isinstance(axis, int | np.integer):
+        return (one_axis(axis, rank, call),)
+    if not isinstance(axis, list | tuple):
+        raise ArgumentTypeError(message(f"{call}: axis {axis!r} is no integer and no tuple of them"))
+    axes = sorted(one_axis(a, rank, call) for a in axis)
+    if len(set(axes)) != len(axes):
+        raise ShapeError(message(f"{call}: axis {tuple(axis)} names an axis twice", here=f"at {user_line()}"))
+    return tuple(axes)

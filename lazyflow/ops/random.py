@@ -1,0 +1,151 @@
+"""Random draws: counter-based, so that fusion, threads and the order of execution change no bit.
+
+Element i of a draw is word i % 4 of Philox4x32-10 with the seed as key and the counter (i // 4, the draw's
+stream, the run counter). Seed and run counter are variables of the state; a stream is given when the op is
+appended.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lazyflow.append import append, as_shape
+from lazyflow.compiler import primitives
+from lazyflow.context import current_graph
+from lazyflow.location import user_line
+from lazyflow.ops.elementwise import cast, cos, log1p, sqrt
+from lazyflow.ops.function import composition, no_gradient, number
+from lazyflow.ops.shaping import iota, size_of
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.dimensions import Shape, elements
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.errors import ArgumentError, DTypeError, message
+from lazyflow.tensor import Tensor
+from lazyflow.variable import Variable
+
+SEED, RUNS = "random/seed", "random/runs"
+
+# How many of a word's top bits a uniform number of the dtype has: no more than it holds, so that none is 1.
+_BITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24, dtypes.float64: 24}
+
+
+def _state() -> tuple[Tensor, Tensor]:
+    """The graph's seed and run counter."""
+    shared = current_graph("random draw").shared
+    for name in (SEED, RUNS):
+        if name not in shared:
+            shared[name] = Variable(0, (), dtypes.int64, name=name)
+    return shared[SEED], shared[RUNS]
+
+
+def _stream() -> Tensor:
+    shared = current_graph("random draw").shared
+    stream: int = shared.get("random/streams", 0)
+    shared["random/streams"] = stream + 1
+    return number(stream, dtypes.int64)
+
+
+def _positions(shape: Shape) -> Tensor:
+    """The row-major position of each element, as a sum over the axes, which fuses with what follows."""
+    result = number(0, dtypes.int64) if not shape else iota(shape, len(shape) - 1)
+    for axis in range(len(shape) - 1):
+        result = result + iota(shape, axis) * size_of(elements(shape[axis + 1 :]))
+    return result
+
+
+def _uniform(stream: Tensor, element: Tensor, dtype: DType) -> Tensor:
+    bits = _BITS[dtype]
+    words = append(primitives.philox, *_state(), stream, element)
+    top = append(primitives.floor_div, words, number(2 ** (32 - bits), dtypes.uint32))
+    return cast(top, dtype) * 2.0**-bits
+
+
+def _checked(shape: Any, dtype: object, call: str) -> tuple[Shape, DType]:
+    current_graph(call)
+    found = dtypes.as_dtype(dtype)
+    if not dtypes.is_floating(found):
+        text = f"{call}: {found.name} is not drawn; expected a floating type"
+        raise DTypeError(message(text, here=f"at {user_line()}"))
+    return as_shape(shape, call), found
+
+
+@composition
+def uniform(
+    shape: Any, low: float | Tensor = 0.0, high: float | Tensor = 1.0, dtype: object = dtypes.float32
+) -> Tensor:
+    """Random numbers, evenly spread over [low, high).
+
+    Args:
+        shape: Sizes: integers, names or Dimensions.
+        low: The lower limit, a number or a scalar.
+        high: The upper limit, a number or a scalar.
+        dtype: A floating type. A number has the top 24 bits of its word (11 in float16, 8 in bfloat16).
+
+    Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
+    """
+    sizes, found = _checked(shape, dtype, "uniform")
+    draw = _uniform(_stream(), _positions(sizes), found)
+    return _affine(draw, low, high if _is(low, 0) else high - low)
+
+
+def _affine(x: Tensor, shift: float | Tensor, scale: float | Tensor) -> Tensor:
+    scaled = x if _is(scale, 1) else x * scale
+    return scaled if _is(shift, 0) else scaled + shift
+
+
+def _is(value: float | Tensor, number: int) -> bool:
+    return not isinstance(value, Tensor) and value == number
+
+
+@composition
+def normal(
+    shape: Any, mean: float | Tensor = 0.0, std: float | Tensor = 1.0, dtype: object = dtypes.float32
+) -> Tensor:
+    """Random numbers of the normal distribution.
+
+    Args:
+        shape: Sizes: integers, names or Dimensions.
+        mean: The centre, a number or a scalar.
+        std: The standard deviation, a number or a scalar.
+        dtype: A floating type; half types are drawn in float32.
+
+    Source: Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958: elements 2j and 2j + 1
+    are the cosine and the sine of one pair of uniform numbers, made of words 2j and 2j + 1.
+    """
+    sizes, found = _checked(shape, dtype, "normal")
+    wide = dtypes.float32 if found in dtypes.HALF else found
+    stream, position = _stream(), _positions(sizes)
+    odd = position % 2
+    first = position - odd
+    radius = sqrt(log1p(-_uniform(stream, first, wide)) * -2.0)
+    turn = _uniform(stream, first + 1, wide) - cast(odd, wide) * 0.25  # a quarter back makes a sine
+    return cast(_affine(radius * cos(turn * (2.0 * math.pi)), mean, std), found)
+
+
+@composition
+def bernoulli(shape: Any, p: float | Tensor = 0.5) -> Tensor:
+    """Random bools: True with probability ``p``.
+
+    Args:
+        shape: Sizes: integers, names or Dimensions.
+        p: The probability, a number in [0, 1] or a tensor that broadcasts to the shape.
+    """
+    if not isinstance(p, Tensor) and not 0 <= p <= 1:
+        text = f"bernoulli: p {p!r} is out of range"
+        raise ArgumentError(message(text, expected="a number in [0, 1]", here=f"at {user_line()}"))
+    sizes, found = _checked(shape, dtypes.float32, "bernoulli")
+    return _uniform(_stream(), _positions(sizes), found) < p
+
+
+def rand(*shape: Any) -> Tensor:
+    """Uniform float32 numbers in [0, 1), as ``numpy.random.rand`` takes its shape."""
+    return uniform(shape)
+
+
+def randn(*shape: Any) -> Tensor:
+    """Normal float32 numbers, as ``numpy.random.randn`` takes its shape."""
+    return normal(shape)
+
+
+no_gradient(primitives.philox)

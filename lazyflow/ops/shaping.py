@@ -1,0 +1,486 @@
+"""Functions that arrange elements: views (reshape, transpose, broadcast, slices), concat, pad, and constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lazyflow.append import append, as_shape
+from lazyflow.compiler import primitives
+from lazyflow.compiler.rules import show
+from lazyflow.location import user_line
+from lazyflow.ops.function import (
+    Gradient,
+    all_axes,
+    attributes,
+    check_open,
+    common,
+    composition,
+    function,
+    gradient_rule,
+    no_gradient,
+    number,
+    one_axis,
+    tensor,
+)
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.dimensions import Dimension, Shape, Size, divide, elements
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, ShapeError, message
+from lazyflow.tensor import Axis, Tensor, TensorLike
+
+# --- views ------------------------------------------------------------------------------------------------
+
+
+@function
+def reshape(x: TensorLike, shape: Any) -> Tensor:
+    """The same elements, in the same order, in another shape.
+
+    Args:
+        x: Tensor of any shape.
+        shape: Sizes: integers, names or Dimensions; one may be -1 and is computed from the others.
+
+    Returns:
+        Tensor of that shape.
+
+    Raises:
+        ShapeError: if the number of elements differs, or -1 does not divide exactly.
+    """
+    operand = tensor(x, "reshape")
+    sizes = shape if isinstance(shape, list | tuple) else (shape,)
+    holes = [axis for axis, size in enumerate(sizes) if isinstance(size, int) and size == -1]
+    if len(holes) > 1:
+        raise ShapeError(message(f"reshape: {tuple(sizes)} has more than one -1", here=f"at {user_line()}"))
+    if not holes:
+        return reshaped(operand, as_shape(sizes, "reshape"))
+    known = as_shape([size for axis, size in enumerate(sizes) if axis != holes[0]], "reshape")
+    missing = divide(elements(operand.shape), elements(known))
+    if missing is None:
+        raise ShapeError(
+            message(
+                f"reshape: {show(operand.shape)} does not divide into {tuple(sizes)}",
+                expected=f"a multiple of {elements(known)} elements, got {elements(operand.shape)}",
+                tensor=operand.describe(),
+                here=f"at {user_line()}",
+            )
+        )
+    return reshaped(operand, (*known[: holes[0]], missing, *known[holes[0] :]))
+
+
+def reshaped(x: Tensor, shape: Shape) -> Tensor:
+    """``x`` in a shape that is known to be one; ``x`` itself where it has it."""
+    return x if x.shape == shape else append(primitives.reshape, x, shape=shape)
+
+
+@function
+def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
+    """The axes in another order.
+
+    Args:
+        x: Tensor of any shape.
+        axes: The axis of ``x`` that each axis of the result is; reversed unless given.
+    """
+    operand = tensor(x, "transpose")
+    if axes is None:
+        order = tuple(range(operand.ndim))[::-1]
+    else:
+        order = tuple(one_axis(axis, operand.ndim, "transpose") for axis in axes)
+    if order == tuple(range(operand.ndim)):
+        return operand
+    return append(primitives.transpose, operand, axes=order)
+
+
+@function
+def swapaxes(x: TensorLike, a: int, b: int) -> Tensor:
+    """The axes ``a`` and ``b`` exchanged."""
+    operand = tensor(x, "swapaxes")
+    order = list(range(operand.ndim))
+    first, second = one_axis(a, operand.ndim, "swapaxes"), one_axis(b, operand.ndim, "swapaxes")
+    order[first], order[second] = second, first
+    return transpose(operand, order)
+
+
+@function
+def broadcast_to(x: TensorLike, shape: Any) -> Tensor:
+    """The elements repeated along new axes and along axes of size 1, without a copy.
+
+    Args:
+        x: Tensor of any shape.
+        shape: Sizes: integers, names or Dimensions.
+    """
+    operand, sizes = tensor(x, "broadcast_to"), as_shape(shape, "broadcast_to")
+    return operand if operand.shape == sizes else append(primitives.broadcast_to, operand, shape=sizes)
+
+
+@function
+def expand_dims(x: TensorLike, axis: Axis) -> Tensor:
+    """New axes of size 1, at the given positions of the result."""
+    operand = tensor(x, "expand_dims")
+    count = len(axis) if isinstance(axis, list | tuple) else 1
+    axes = all_axes(axis, operand.ndim + count, "expand_dims")
+    sizes = iter(operand.shape)
+    shape = tuple(1 if i in axes else next(sizes) for i in range(operand.ndim + count))
+    return reshaped(operand, shape)
+
+
+@function
+def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
+    """Without the given axes of size 1, or without all of them.
+
+    Raises:
+        ShapeError: if one of the axes given has another size.
+    """
+    operand = tensor(x, "squeeze")
+    axes = all_axes(axis, operand.ndim, "squeeze")
+    ones = [i for i in axes if operand.shape[i] == 1]
+    if axis is not None and len(ones) != len(axes):
+        raise ShapeError(
+            message(
+                f"squeeze: axis {axis} of {show(operand.shape)} is not of size 1",
+                tensor=operand.describe(),
+                here=f"at {user_line()}",
+            )
+        )
+    return reshaped(operand, tuple(size for i, size in enumerate(operand.shape) if i not in ones))
+
+
+@function
+def stop_gradient(x: TensorLike) -> Tensor:
+    """The same values, taken as a constant by gradients."""
+    operand = tensor(x, "stop_gradient")
+    result = append(primitives.reshape, operand, shape=operand.shape)
+    result.graph.shared.setdefault("stopped", set()).add(result.value)
+    return result
+
+
+# --- joining and padding ----------------------------------------------------------------------------------
+
+
+@function
+def concat(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """The tensors one after the other along an axis.
+
+    Args:
+        tensors: One or more, of shapes that are equal outside of the axis.
+        axis: The axis along which they are joined; it may be named.
+
+    Returns:
+        Tensor of the promoted dtype; its size along ``axis`` is the sum of theirs.
+    """
+    operands = _operands("concat", tensors)
+    position = one_axis(axis, operands[0].ndim, "concat")
+    return operands[0] if len(operands) == 1 else append(primitives.concat, *operands, axis=position)
+
+
+@composition
+def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis."""
+    operands = _operands("stack", tensors)
+    if any(operand.shape != operands[0].shape for operand in operands):
+        shapes = " and ".join(show(operand.shape) for operand in operands[:8])
+        raise ShapeError(message(f"stack: shapes differ: {shapes}", here=f"at {user_line()}"))
+    return concat([expand_dims(operand, axis) for operand in operands], axis)
+
+
+def _operands(call: str, tensors: Sequence[TensorLike]) -> list[Tensor]:
+    if not isinstance(tensors, list | tuple) or not tensors:
+        raise ArgumentTypeError(
+            message(f"{call}: {tensors!r} is no list of tensors", here=f"at {user_line()}")
+        )
+    return common(call, *tensors)
+
+
+@composition
+def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """The tensor cut into parts along a static axis.
+
+    Args:
+        x: Tensor of any shape.
+        parts: The number of equal parts, or the size of each part.
+        axis: The axis to cut.
+
+    Returns:
+        One Tensor per part.
+
+    Raises:
+        ShapeError: if the axis is named, or the parts do not make it up exactly.
+    """
+    operand = tensor(x, "split")
+    position = one_axis(axis, operand.ndim, "split")
+    extent = operand.shape[position]
+    sizes = list(parts) if isinstance(parts, list | tuple) else _equal_parts(extent, parts)
+    if not isinstance(extent, int) or any(size < 1 for size in sizes) or sum(sizes) != extent:
+        raise ShapeError(
+            message(
+                f"split: {parts} does not make up axis {position} of {show(operand.shape)}",
+                expected="a static axis, and a number that divides it or sizes >= 1 whose sum it is",
+                tensor=operand.describe(),
+                here=f"at {user_line()}",
+            )
+        )
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [along(operand, position, start, size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def _equal_parts(extent: Size, parts: object) -> list[int]:
+    if isinstance(parts, bool) or not isinstance(parts, int):
+        raise ArgumentTypeError(message(f"split: {parts!r} is no number of parts and no list of sizes"))
+    return [extent // parts] * parts if parts > 0 and isinstance(extent, int) else []
+
+
+def along(x: Tensor, axis: int, start: int, size: Size, step: int = 1) -> Tensor:
+    """``size`` elements of one axis, from ``start`` by ``step``; all of the others."""
+    rank = range(x.ndim)
+    return append(
+        primitives.slice_,
+        x,
+        starts=tuple(start if i == axis else 0 for i in rank),
+        sizes=tuple(size if i == axis else x.shape[i] for i in rank),
+        steps=tuple(step if i == axis else 1 for i in rank),
+    )
+
+
+@function
+def pad(x: TensorLike, widths: Any, value: bool | int | float = 0) -> Tensor:
+    """The tensor with a border of one value.
+
+    Args:
+        x: Tensor of any shape.
+        widths: ``(before, after)`` per axis, or one pair, or one number, for all axes.
+        value: The element of the border.
+    """
+    operand = tensor(x, "pad")
+    try:
+        pairs = np.broadcast_to(np.asarray(widths), (operand.ndim, 2))
+    except ValueError:
+        pairs = np.array([[-1, -1]])
+    if pairs.dtype.kind not in "iu" or (pairs < 0).any():
+        raise ArgumentError(
+            message(
+                f"pad: widths {widths!r} do not fit {show(operand.shape)}",
+                expected="integers >= 0: (before, after) per axis, or one for all axes",
+                here=f"at {user_line()}",
+            )
+        )
+    low, high = (tuple(map(int, side)) for side in pairs.T)
+    return operand if not pairs.any() else padded(operand, low, high, value)
+
+
+def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: bool | int | float = 0) -> Tensor:
+    """``pad`` by widths that are known to fit."""
+    filler = np.asarray(value).astype(x.dtype).item()
+    return append(primitives.pad, x, low=low, high=high, value=filler)
+
+
+# --- constants --------------------------------------------------------------------------------------------
+
+
+@function
+def full(shape: Any, value: bool | int | float, dtype: object = None) -> Tensor:
+    """One number everywhere.
+
+    Args:
+        shape: Sizes: integers, names or Dimensions.
+        value: The number.
+        dtype: The element type; float32, int64 or bool by the number's kind unless given.
+    """
+    check_open("full")
+    found = tensor(value, "full") if dtype is None else number(value, dtypes.as_dtype(dtype))
+    return broadcast_to(found, shape)
+
+
+@function
+def zeros(shape: Any, dtype: object = dtypes.float32) -> Tensor:
+    """Zeros of the given shape."""
+    return full(shape, 0, dtype)
+
+
+@function
+def ones(shape: Any, dtype: object = dtypes.float32) -> Tensor:
+    """Ones of the given shape."""
+    return full(shape, 1, dtype)
+
+
+@function
+def full_like(x: Tensor, value: bool | int | float, dtype: object = None) -> Tensor:
+    """One number, in the shape of ``x`` and in its dtype unless another is given."""
+    operand = tensor(x, "full_like")
+    return full(operand.shape, value, operand.dtype if dtype is None else dtype)
+
+
+@function
+def zeros_like(x: Tensor, dtype: object = None) -> Tensor:
+    """Zeros in the shape of ``x``."""
+    return full_like(x, 0, dtype)
+
+
+@function
+def ones_like(x: Tensor, dtype: object = None) -> Tensor:
+    """Ones in the shape of ``x``."""
+    return full_like(x, 1, dtype)
+
+
+@function
+def iota(shape: Any, axis: int = 0, dtype: object = dtypes.int64) -> Tensor:
+    """The position of each element along an axis: 0, 1, 2, ...
+
+    Args:
+        shape: Sizes: integers, names or Dimensions.
+        axis: The axis that is counted.
+        dtype: The element type.
+    """
+    sizes = as_shape(shape, "iota")
+    position = one_axis(axis, len(sizes), "iota")
+    return append(primitives.iota, shape=sizes, dtype=dtypes.as_dtype(dtype), axis=position)
+
+
+@composition
+def arange(
+    start: int | float | Dimension,
+    stop: int | float | None = None,
+    step: int | float = 1,
+    dtype: object = None,
+) -> Tensor:
+    """The numbers ``start, start + step, ...`` below ``stop``; from 0 where only one is given.
+
+    Args:
+        start: The first number; the stop (which may be a Dimension) where it is the only one.
+        stop: Where to end, exclusive.
+        step: The distance, not 0.
+        dtype: int64 where all numbers are integers, else float32, unless given.
+    """
+    numbers = [n for n in (start, stop, step) if not isinstance(n, Dimension)]
+    floats = any(isinstance(n, float) for n in numbers if n is not None)
+    found = dtypes.as_dtype(dtype if dtype is not None else dtypes.float32 if floats else dtypes.int64)
+    if isinstance(start, Dimension) or stop is None:
+        count = start if isinstance(start, Dimension) else _count(0, start, step)
+        return iota((count,), dtype=found)
+    positions = iota((_count(start, stop, step),), dtype=found)
+    return _affine(positions, start, step, found)
+
+
+def _count(start: int | float, stop: int | float, step: int | float) -> int:
+    count = int(np.ceil((stop - start) / step)) if step else 0
+    if count < 1:
+        raise ArgumentError(
+            message(
+                f"arange: {start} to {stop} by {step} is empty",
+                expected="at least one number",
+                here=f"at {user_line()}",
+            )
+        )
+    return count
+
+
+def _affine(x: Tensor, start: int | float, step: int | float, dtype: DType) -> Tensor:
+    scaled = x if step == 1 else append(primitives.mul, x, number(step, dtype))
+    return scaled if start == 0 else append(primitives.add, scaled, number(start, dtype))
+
+
+@function
+def size(x: TensorLike, axis: int | None = None) -> Tensor:
+    """The size of an axis, or the number of elements, as an int64 scalar; also where it is bound at run time."""
+    operand = tensor(x, "size")
+    if axis is None:
+        return size_of(elements(operand.shape))
+    return size_of(operand.shape[one_axis(axis, operand.ndim, "size")])
+
+
+def size_of(extent: Size) -> Tensor:
+    """A size as an int64 scalar."""
+    return number(extent, dtypes.int64) if isinstance(extent, int) else append(primitives.size, size=extent)
+
+
+# --- gradient rules ---------------------------------------------------------------------------------------
+
+Gradients = tuple[Gradient, ...]
+
+
+@gradient_rule(primitives.reshape)
+def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
+    return (reshaped(dy, x.shape),)
+
+
+@gradient_rule(primitives.transpose)
+def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
+    return (transpose(dy, [int(axis) for axis in np.argsort(attributes(y)["axes"])]),)
+
+
+@gradient_rule(primitives.broadcast_to)
+def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
+    return (dy,)  # summed to the shape of x, as all gradients are
+
+
+@gradient_rule(primitives.copy)
+def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
+    return (dy,)
+
+
+@gradient_rule(primitives.concat)
+def _(dy: Tensor, y: Tensor, *inputs: Tensor) -> Gradients:
+    axis = attributes(y)["axis"]
+    start: Size = 0
+    result: list[Gradient] = []
+    for x in inputs:
+        result.append(lambda start=start, x=x: part(dy, axis, start, x.shape[axis]))  # type: ignore[misc]
+        start = start + x.shape[axis]
+    return tuple(result)
+
+
+def part(x: Tensor, axis: int, start: Size, extent: Size) -> Tensor:
+    """``extent`` elements of an axis that may be named, from ``start``."""
+    if isinstance(x.shape[axis], int) and isinstance(start, int):
+        return along(x, axis, start, extent)
+    index = iota((extent,)) + size_of(start)  # strides cannot start at a size that is bound at run time
+    return append(primitives.gather, x, index, axis=axis, along=False)
+
+
+@gradient_rule(primitives.pad)
+def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
+    for axis, before in enumerate(attributes(y)["low"]):
+        if dy.shape[axis] != x.shape[axis]:
+            dy = part(dy, axis, before, x.shape[axis])
+    return (dy,)
+
+
+@gradient_rule(primitives.slice_)
+def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
+    given = attributes(y)
+    for axis, (start, step) in enumerate(zip(given["starts"], given["steps"], strict=True)):
+        dy = _scattered(dy, axis, start, step, x.shape[axis])
+    return (dy,)
+
+
+def _scattered(dy: Tensor, axis: int, start: int, step: int, extent: Size) -> Tensor:
+    """The elements of one axis at ``start, start + step, ...`` of an axis of zeros."""
+    count = dy.shape[axis]
+    if count == extent and step == 1:
+        return dy
+    if not isinstance(count, int) or not isinstance(extent, int):
+        raise ShapeError(f"slice: axis {axis} of {show(dy.shape)} is named")
+    if step < 0:
+        dy = along(dy, axis, count - 1, count, -1)
+        start, step = start + (count - 1) * step, -step
+    if count > 1 and step > 1:
+        dy = _spread(dy, axis, step)
+    low, high = [0] * dy.ndim, [0] * dy.ndim
+    low[axis] = start
+    high[axis] = extent - start - (1 + (count - 1) * step)
+    return padded(dy, tuple(low), tuple(high)) if low[axis] or high[axis] else dy
+
+
+def _spread(x: Tensor, axis: int, step: int) -> Tensor:
+    """``step - 1`` zeros between the elements of an axis."""
+    before, count, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    apart = reshaped(x, (*before, count, 1, *after))
+    high = tuple(step - 1 if i == axis + 1 else 0 for i in range(apart.ndim))
+    joined = reshaped(padded(apart, (0,) * apart.ndim, high), (*before, count * step, *after))
+    return along(joined, axis, 0, count * step - (step - 1))
+
+
+no_gradient(primitives.iota, primitives.size)
+no_gradient(primitives.constant, primitives.placeholder, primitives.variable)  # leaves: nothing goes further
+no_gradient(primitives.kernel, primitives.update_batch)  # made by passes, when gradients are in place
+no_gradient(primitives.assign, primitives.update, primitives.print_)  # a next value is not differentiated
