@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyflow.append import append
+from lazyflow.append import append, as_shape
 from lazyflow.compiler import primitives
 from lazyflow.compiler.rules import show
 from lazyflow.location import user_line
@@ -24,7 +24,7 @@ from lazyflow.ops.function import (
 from lazyflow.ops.shaping import expand_dims, iota, reshaped
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dimensions import Dimension, Size, elements
-from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, message
+from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
 from lazyflow.tensor import Tensor, TensorLike
 
 # --- positions that are known while the graph is built ----------------------------------------------------
@@ -182,11 +182,12 @@ def check_index(x: TensorLike, size: int | Dimension) -> Tensor:
     Raises:
         OutOfRangeError: while a program runs, if one lies outside.
     """
-    return append(primitives.check_index, _positions(x, "check_index"), size=size)
+    (extent,) = as_shape((size,), "check_index")
+    return append(primitives.check_index, _positions(x, "check_index"), size=extent)
 
 
 @composition
-def one_hot(index: TensorLike, size: int, dtype: object = dtypes.float32) -> Tensor:
+def one_hot(index: TensorLike, size: int | Dimension, dtype: object = dtypes.float32) -> Tensor:
     """1 at the given position of a new last axis, 0 elsewhere.
 
     Args:
@@ -200,15 +201,9 @@ def one_hot(index: TensorLike, size: int, dtype: object = dtypes.float32) -> Ten
     Raises:
         OutOfRangeError: while a program runs, if a position lies outside.
     """
-    if (
-        isinstance(size, bool)
-        or not isinstance(size, int | Dimension)
-        or (isinstance(size, int) and size < 1)
-    ):
-        raise ArgumentError(f"one_hot: size {size!r} is out of range; expected an integer >= 1")
-    positions = check_index(index, size)
-    classes = iota((size,), dtype=positions.dtype)
-    return cast(eq(expand_dims(positions, -1), classes), dtype)
+    (classes,) = as_shape((size,), "one_hot")
+    positions = check_index(index, classes)
+    return cast(eq(expand_dims(positions, -1), iota((classes,), dtype=positions.dtype)), dtype)
 
 
 # --- gradient rules ---------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ def _check(a: Tensor, b: Tensor) -> None:
         text = f"matmul: inner dimensions differ: a is {show(a.shape)}, b is {show(b.shape)}"
         expected = f"a.shape[-1] == b.shape[{-2 if b.ndim > 1 else 0}], got {a.shape[-1]} and {inner}"
         turned = b.ndim > 1 and a.shape[-1] == b.shape[-1]
-        hint = "transpose one of them, as in matmul(a, b.T)" if turned else None
-        raise ShapeError(message(text, expected=expected, **rows, hint=hint))
+        advice = "transpose one of them, as in matmul(a, b.T)" if turned else None
+        raise ShapeError(message(text, expected=expected, **rows, hint=advice))
     try:
         broadcast_shapes([a.shape[:-2], b.shape[:-2]])
     except ShapeError:

@@ -12,7 +12,8 @@ from typing import Any
 
 from lazyflow.append import append, as_shape
 from lazyflow.compiler import primitives
-from lazyflow.context import current_graph
+from lazyflow.compiler.graph import make
+from lazyflow.context import GraphContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast, cos, log1p, sqrt
 from lazyflow.ops.function import composition, no_gradient, number
@@ -37,6 +38,21 @@ def _state() -> tuple[Tensor, Tensor]:
         if name not in shared:
             shared[name] = Variable(0, (), dtypes.int64, name=name)
     return shared[SEED], shared[RUNS]
+
+
+def count_runs(graph: GraphContext) -> None:
+    """Append to every program that draws the step of the run counter, once per finished run."""
+    if RUNS not in graph.shared:
+        return
+    runs: Variable = graph.shared[RUNS]
+    for program in graph.ir.programs.values():
+        ops = graph.ir.reachable([program])
+        if not any(op.primitive is primitives.philox for op in ops):
+            continue
+        step = append(primitives.add, runs, number(1, dtypes.int64))
+        given = {"variable": runs.ir, "guarded": False}
+        op = make(primitives.assign, (step.value,), given, graph.origin(f"{RUNS}.assign"))
+        program.effects.append(graph.append(op))
 
 
 def _stream() -> Tensor:

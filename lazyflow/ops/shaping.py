@@ -1,4 +1,4 @@
-"""Functions that arrange elements: views (reshape, transpose, broadcast, slices), concat, pad, and constants."""
+"""Functions that arrange elements: views, joining, padding; and tensors made of numbers."""
 
 from __future__ import annotations
 
@@ -338,10 +338,7 @@ def iota(shape: Any, axis: int = 0, dtype: object = dtypes.int64) -> Tensor:
 
 @composition
 def arange(
-    start: int | float | Dimension,
-    stop: int | float | None = None,
-    step: int | float = 1,
-    dtype: object = None,
+    start: float | Dimension, stop: float | None = None, step: float = 1, dtype: object = None
 ) -> Tensor:
     """The numbers ``start, start + step, ...`` below ``stop``; from 0 where only one is given.
 
@@ -381,7 +378,7 @@ def _affine(x: Tensor, start: int | float, step: int | float, dtype: DType) -> T
 
 @function
 def size(x: TensorLike, axis: int | None = None) -> Tensor:
-    """The size of an axis, or the number of elements, as an int64 scalar; also where it is bound at run time."""
+    """The size of an axis, or the number of elements, as an int64 scalar; named ones too."""
     operand = tensor(x, "size")
     if axis is None:
         return size_of(elements(operand.shape))
