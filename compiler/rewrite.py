@@ -43,14 +43,24 @@ class Builder:
         return Program(program.name, [effects[op] for op in program.effects], fetches, feeds)
 
 
-def rewrite(graph: Graph, rule: Callable[[Op, Builder], Value | None]) -> Graph:
+def rewrite(
+    graph: Graph,
+    rule: Callable[[Op, Builder], Value | None],
+    bodies: Callable[[Graph], Graph] | None = None,
+) -> Graph:
     """Rebuild the graph, asking ``rule`` about each op that is no effect and has one output.
 
     The rule sees the op with its new inputs, may append new ops to the builder, and returns the value that
     stands for the op's output, or None to leave it alone. The input graph is not changed.
+
+    Args:
+        graph: The graph to rebuild.
+        rule: Called once per op, in order.
+        bodies: Rebuilds the body of update ops: once where several share it, so that they still do.
     """
     builder = Builder()
     effects: dict[Op, Op] = {}
+    rebuilt: dict[Graph, Graph] = {}
     for op in graph.ops:
         inputs = tuple(map(builder.map, op.inputs))
         new = op if inputs == op.inputs else clone(op, inputs)
@@ -58,6 +68,11 @@ def rewrite(graph: Graph, rule: Callable[[Op, Builder], Value | None]) -> Graph:
         if replacement is not None:
             builder.values[op.output] = replacement
             continue
+        body = op.attributes.get("body") if op.primitive.effect else None
+        if bodies is not None and isinstance(body, Graph):
+            rebuilt[body] = rebuilt.get(body) or bodies(body)
+            new = clone(op, inputs)
+            new.attributes = op.attributes | {"body": rebuilt[body]}
         builder.append(new)
         builder.values.update(zip(op.outputs, new.outputs, strict=True))
         if op.primitive.effect:

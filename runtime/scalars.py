@@ -86,6 +86,11 @@ def _integer_power(base: Array, exponent: Array) -> Array:
     return np.where(negative & ~unit, np.zeros_like(powers), powers)
 
 
+def _power(base: Array, exponent: Array) -> Array:
+    # NumPy squares by a product too, but not arrays of one element, whose last bit could then differ
+    return base * base if exponent.size == 1 and exponent == 2 else np.power(base, exponent)
+
+
 def _reciprocal_root(x: Array) -> Array:
     root: Array = np.sqrt(x)
     return 1.0 / root  # type: ignore[no-any-return]
@@ -124,7 +129,7 @@ def philox(seed: Array, run: Array, stream: Array, element: Array) -> Array:
 
 
 def cast(x: Array, dtype: DType) -> Array:
-    """A fresh array of ``dtype``; floats that become integers are cut towards zero and saturate, NaN gives 0."""
+    """A fresh array of ``dtype``; floats become integers cut towards zero and saturated, NaN gives 0."""
     x = np.asarray(x)
     if dtype == dtypes.bool_ and x.dtype in dtypes.FLOATING:
         return np.not_equal(x, 0)
@@ -171,7 +176,7 @@ _ROWS = (
     ScalarOp("div", 2, numpy=np.divide, accepts="f"),
     ScalarOp("floor_div", 2, numpy=np.floor_divide),
     ScalarOp("mod", 2, numpy=np.mod),
-    ScalarOp("pow", 2, numpy=_integer_or(_integer_power, np.power)),
+    ScalarOp("pow", 2, numpy=_integer_or(_integer_power, _power)),
     ScalarOp("minimum", 2, numpy=np.minimum, accepts="bif"),
     ScalarOp("maximum", 2, numpy=np.maximum, accepts="bif"),
     ScalarOp("neg", 1, numpy=np.negative),
@@ -219,7 +224,7 @@ SCALARS: dict[str, ScalarOp] = {row.name: row for row in _ROWS}
 
 
 def stored(dtype: DType, precision: str | None) -> DType:
-    """The dtype in which values of ``dtype`` are kept: float64 for all floating types in float64 precision."""
+    """The dtype in which values of ``dtype`` are kept: in float64 precision, float64 for all floating types."""
     return dtypes.float64 if precision == "float64" and dtype in dtypes.FLOATING else dtype
 
 
@@ -227,6 +232,20 @@ def number(value: Number, dtype: DType) -> Array:
     """A number of a plan as an array of rank 0; the texts "inf", "-inf" and "nan" stand for those floats."""
     plain = float(value) if isinstance(value, str) else value
     return np.asarray(plain, dtype if dtype not in dtypes.HALF else None).astype(dtype)
+
+
+def fits_number(value: Number, dtype: DType) -> bool:
+    """Whether a number of a plan is one that ``dtype`` can hold; floating types round it."""
+    if isinstance(value, str):
+        return dtype in dtypes.FLOATING and value in ("inf", "-inf", "nan")
+    if not math.isfinite(value):
+        return False
+    if dtype in dtypes.FLOATING:
+        return abs(value) < 2.0**1023
+    if dtype == dtypes.bool_:
+        return value in (0, 1)
+    limits = np.iinfo(dtype)
+    return value == int(value) and limits.min <= value <= limits.max
 
 
 def _rounded(op: ScalarOp, dtype: DType) -> Callable[..., Array]:
