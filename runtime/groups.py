@@ -1,4 +1,4 @@
-"""session.groups: the settable numbers of optimizers' parameter groups, read and written in a live session."""
+"""session.groups: the settable numbers of optimizers' parameter groups, in a live session."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Groups(Sequence[Group]):
                 message(
                     f"{parameter!r} cannot move from group {int(place)} to {index}: they differ in structure",
                     expected=f"equal {listed(different)}",
-                    hint="build the graph with the parameter in that group, compile it, and load state_dict()",
+                    hint="build the graph with it in that group, compile it, and load this state_dict()",
                 )
             )
         with self._guard():

@@ -1,7 +1,8 @@
-"""class Plan: what compiling gives. Immutable; makes sessions, is saved and loaded, and can be looked into."""
+"""What compiling gives: a Plan makes sessions, is saved and loaded, and can be looked into."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -9,19 +10,19 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
+from lazyflow.runtime.archive import fingerprint, read_archive, write_archive
 from lazyflow.runtime.backends.numpy import NumpyBackend
-from lazyflow.runtime.errors import ArgumentError, message
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, message
 from lazyflow.runtime.inspect.listing import listing
 from lazyflow.runtime.session import Session
+from lazyflow.runtime.verify import verify, verify_arrays
 
 Array: TypeAlias = NDArray[Any]
 
 _BACKENDS = {"auto": NumpyBackend, "numpy": NumpyBackend}
 _PRECISIONS = (None, "float64")
-_SEED, _INIT = (
-    "random/seed",
-    "init",
-)  # the variable that all draws depend on; the program that fills variables
+_SEED = "random/seed"  # the variable that all draws depend on
+_INIT = "init"  # the program that assigns what no plain number fills
 
 
 class Plan:
@@ -42,6 +43,10 @@ class Plan:
         constants: Mapping[str, Array],
         state: Mapping[str, Array] | None = None,
     ) -> None:
+        verify(document)
+        verify_arrays(document.constants, constants, "constant")
+        if state is not None:
+            verify_arrays(document.variables, state, "variable")
         self.document = document
         self.constants = dict(constants)
         self.state = None if state is None else dict(state)
@@ -53,8 +58,8 @@ class Plan:
 
         Args:
             backend: "auto" or "numpy".
-            seed: What all random draws depend on, initial values too: 0 unless given. Where the plan was saved
-                with a state, that state's seed stays unless another is given.
+            seed: What all random draws depend on, initial values too: 0 unless given. Where the plan was
+                saved with a state, that state's seed stays unless another is given.
             precision: None, or "float64" to keep and compute every floating value in float64.
 
         Raises:
@@ -63,27 +68,73 @@ class Plan:
         if backend not in _BACKENDS:
             raise ArgumentError(message(f"no backend is named {backend!r}", expected=", ".join(_BACKENDS)))
         if precision not in _PRECISIONS:
-            raise ArgumentError(message(f"precision={precision!r}", expected="None or 'float64'"))
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or abs(seed) >= 2**63):
-            raise ArgumentError(message(f"seed: {seed!r}", expected="an int that fits in 64 bits"))
+            raise ArgumentError(message(f"precision: {precision!r} is none", expected="None or 'float64'"))
+        _check_seed(seed)
         executor = _BACKENDS[backend](self.document, self.constants, precision)
         session = Session(self.document, executor, precision)
         if self.state is not None:
             session.load_state_dict(self.state)
-        if any(variable.name == _SEED for variable in self.document.variables):
-            if self.state is None or seed is not None:
-                session.set(_SEED, seed or 0)
+        draws = any(variable.name == _SEED for variable in self.document.variables)
+        if draws and (self.state is None or seed is not None):
+            session.set(_SEED, seed or 0)
         if self.state is None and any(program.name == _INIT for program in self.document.programs):
             session.run(_INIT)
         return session
+
+    def save(self, path: str | os.PathLike[str], state: Session | Mapping[str, Array] | None = None) -> None:
+        """Write the plan to a .lfplan file: all that is needed to run it, without the code that built it.
+
+        Args:
+            path: The file; it holds the old plan or the new one, never a part.
+            state: A session, or what its ``state_dict`` gave, from whose values loaded plans go on.
+
+        Raises:
+            OSError: if the file cannot be written.
+            PlanError: if the state does not fit the plan's variables.
+        """
+        if isinstance(state, Session):
+            state = state.state_dict()
+        elif state is None:
+            state = self.state
+        elif not isinstance(state, Mapping):
+            raise ArgumentTypeError(
+                f"save: state is {type(state).__name__}; expected a Session or a state_dict()"
+            )
+        if state is not None:
+            verify_arrays(self.document.variables, state, "variable")
+        write_archive(path, self.document, self.constants, state)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the plan computes; names of ops, lines of code and reasons do not enter."""
+        return fingerprint(self.document, self.constants)
 
     def summary(self, **dimensions: int) -> Any:
         """Programs, kernels, bytes and peak memory, for given values of the named dimensions."""
         return import_module("lazyflow.runtime.inspect.summary").summarize(self.document, dimensions)
 
-    def draw(self, path: str) -> None:
+    def draw(self, path: str | os.PathLike[str]) -> None:
         """Draw the programs into a file, of the kind that its suffix says."""
         import_module("lazyflow.runtime.inspect.drawing").draw(self.document, path)
 
     def __str__(self) -> str:
         return listing(self.document)
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read a plan that ``Plan.save`` wrote, and verify it. No code of the file is run.
+
+    Raises:
+        OSError: if the file cannot be read.
+        PlanError: if it is no plan, needs a newer version, or does not verify.
+    """
+    return Plan(*read_archive(path))
+
+
+def _check_seed(seed: object) -> None:
+    if seed is None:
+        return
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ArgumentTypeError(f"seed: {seed!r} is no int")
+    if not -(2**63) <= seed < 2**63:
+        raise ArgumentError(message(f"seed: {seed} is out of range", expected="an int of 64 bits"))

@@ -93,7 +93,7 @@ def _power(base: Array, exponent: Array) -> Array:
 
 def _reciprocal_root(x: Array) -> Array:
     root: Array = np.sqrt(x)
-    return 1.0 / root  # type: ignore[no-any-return]
+    return 1.0 / root
 
 
 def _erf(x: Array) -> Array:
@@ -147,22 +147,22 @@ def cast(x: Array, dtype: DType) -> Array:
 
 
 def _sum(x: Array, axes: tuple[int, ...]) -> Array:
-    return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)  # type: ignore[no-any-return]
+    return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
 
 
 def _max(x: Array, axes: tuple[int, ...]) -> Array:
-    return np.maximum.reduce(x, axis=axes, keepdims=True)  # type: ignore[no-any-return]
+    return np.maximum.reduce(x, axis=axes, keepdims=True)
 
 
 def _min(x: Array, axes: tuple[int, ...]) -> Array:
-    return np.minimum.reduce(x, axis=axes, keepdims=True)  # type: ignore[no-any-return]
+    return np.minimum.reduce(x, axis=axes, keepdims=True)
 
 
 def _argmax(x: Array, axes: tuple[int, ...]) -> Array:
     if x.dtype in dtypes.HALF:
         x = x.astype(np.float32)
     outer = x.shape[: x.ndim - len(axes)]
-    first = np.argmax(x.reshape(*outer, -1), axis=-1)
+    first: Array = np.argmax(x.reshape(*outer, -1), axis=-1)
     return first.reshape(outer + (1,) * len(axes)).astype(np.int64)
 
 
@@ -224,7 +224,7 @@ SCALARS: dict[str, ScalarOp] = {row.name: row for row in _ROWS}
 
 
 def stored(dtype: DType, precision: str | None) -> DType:
-    """The dtype in which values of ``dtype`` are kept: in float64 precision, float64 for all floating types."""
+    """The dtype in which values of ``dtype`` are kept: float64 for all floating types in that precision."""
     return dtypes.float64 if precision == "float64" and dtype in dtypes.FLOATING else dtype
 
 

@@ -92,7 +92,7 @@ class Session:
 
         Args:
             program: The program's name.
-            batches: The feeds of each run, in order; or one array per placeholder, whose leading axis is the run.
+            batches: The feeds of each run, or an array per placeholder, whose first axis is the run.
             fetch: Which runs' fetches to return.
 
         Returns:
@@ -185,7 +185,7 @@ class Session:
                 self._bind_placeholder(name, array)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all variables to a safetensors file; the path holds the old file or the new one, never a part.
+        """Write all variables to a safetensors file; the path holds the old file or the new, never a part.
 
         Raises:
             OSError: if the file cannot be written.

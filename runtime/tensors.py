@@ -43,7 +43,7 @@ def from_bytes(data: bytes, what: str, error: type[PlanError] | type[StateError]
         PlanError, StateError: as ``error`` says, if the data are not such a file.
     """
     try:
-        entries = safetensors.deserialize(data)
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as reason:
         raise error(f"{what}: not a safetensors file: {reason}") from None
     arrays: dict[str, Array] = {}

@@ -6,8 +6,9 @@ the oracle that other backends, and this one, are tested against.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from lazyflow.runtime.backends.backend import (
     formatted,
     round_up,
 )
-from lazyflow.runtime.dimensions import elements, evaluate, parse
-from lazyflow.runtime.errors import OutOfRangeError, message
+from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, parse
+from lazyflow.runtime.errors import OutOfRangeError
 from lazyflow.runtime.scalars import Body, stored
 
 Step: TypeAlias = Callable[[list[Array]], None]  # takes the views of a binding
@@ -158,11 +159,8 @@ class _Binding:
     def _check_groups(self) -> None:
         for view, groups in self.groups:
             if not 0 <= self.views[view] < groups:
-                raise OutOfRangeError(
-                    message(
-                        f"group index {self.views[view]} is outside of the {groups} groups of its optimizer"
-                    )
-                )
+                found = int(self.views[view])
+                raise OutOfRangeError(f"group index {found} is outside of its optimizer's {groups} groups")
 
     def _step(self, index: int, instruction: schema.AnyInstruction) -> Step:
         step = _STEPS[type(instruction)](self, index, instruction)
@@ -208,9 +206,8 @@ class _Binding:
         steps = tuple(stride * dtype.itemsize for stride in strides)
         number = len(self.views)
         if buffer.place == "feed":
-            self._fed.append(
-                (number, buffer.name, lambda a: np.ndarray(space, dtype, _raw(a), offset, steps))
-            )
+            make = lambda array: np.ndarray(space, dtype, _raw(array), offset, steps)  # noqa: E731
+            self._fed.append((number, buffer.name, make))
             self.views.append(None)
         else:
             memory, start = self._memory(access.buffer, buffer, dtype)
@@ -263,16 +260,9 @@ def _kernel_batch(binding: _Binding, index: int, instruction: schema.KernelBatch
     body = binding.bodies[index]
     rows = [_rows(binding, access) for access in instruction.columns]
     columns = [binding.view(access, (n,)) for access, n in zip(instruction.columns, rows, strict=True)]
-    segments = []
-    for segment in instruction.segments:
-        flat = [
-            [binding.view(_flat(b), (segment.size,)) for b in part]
-            for part in (segment.reads, segment.writes)
-        ]
-        group = binding.view(schema.Access(buffer=segment.group), ())
-        if rows:
-            binding.groups.append((group, min(rows)))
-        segments.append((segment.size, *flat, group))
+    segments = [_segment(binding, segment) for segment in instruction.segments]
+    if rows:
+        binding.groups += [(segment.group, min(rows)) for segment in segments]
 
     def step(views: list[Array]) -> None:
         for size, reads, writes, group in segments:
@@ -284,22 +274,31 @@ def _kernel_batch(binding: _Binding, index: int, instruction: schema.KernelBatch
     return step
 
 
-def _flat(buffer: int) -> schema.Access:
-    return schema.Access(buffer=buffer, strides=(1,))
+class _Segment(NamedTuple):
+    size: int
+    reads: list[int]
+    writes: list[int]
+    group: int
+
+
+def _segment(binding: _Binding, segment: schema.Segment) -> _Segment:
+    reads, writes = (
+        [binding.view(schema.Access(buffer=buffer, strides=(1,)), (segment.size,)) for buffer in buffers]
+        for buffers in (segment.reads, segment.writes)
+    )
+    return _Segment(segment.size, reads, writes, binding.view(schema.Access(buffer=segment.group), ()))
 
 
 def _rows(binding: _Binding, access: schema.Access) -> int:
-    elements_behind = (
-        binding.size(binding.program.buffers[access.buffer].size) - binding.size(access.offset) - 1
-    )
-    return elements_behind // binding.strides(access)[0] + 1
+    """How many rows a column has: all that there are numbers for, where it does not move."""
+    (stride,) = binding.strides(access)
+    behind = binding.size(binding.program.buffers[access.buffer].size) - binding.size(access.offset) - 1
+    return behind // stride + 1 if stride else MAX_EXTENT
 
 
 def _matmul(binding: _Binding, index: int, instruction: schema.MatMul) -> Step:
-    batch, (m, n, k) = (
-        binding.shape(instruction.batch),
-        binding.shape((instruction.m, instruction.n, instruction.k)),
-    )
+    batch = binding.shape(instruction.batch)
+    m, n, k = binding.shape((instruction.m, instruction.n, instruction.k))
     a = binding.view(instruction.a, (*batch, m, k))
     b = binding.view(instruction.b, (*batch, k, n))
     out = binding.view(instruction.out, (*batch, m, n))
@@ -363,7 +362,7 @@ def _scatter_add(binding: _Binding, index: int, instruction: schema.ScatterAdd) 
     source = binding.view(instruction.source, table.space)
     dtype = binding.dtype(instruction.table)
     wide = dtypes.float32 if dtype in dtypes.HALF else dtype
-    count = int(elements(table.shape))
+    count = math.prod(table.shape)
 
     def step(views: list[Array]) -> None:
         check_index(views[where], table.size, binding.backend.document, instruction)

@@ -1,0 +1,237 @@
+"""What the verifier proves about sizes, accesses and memory, for all legal values of the dimension names."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.dimensions import Shape, Size, at_least, parse, upper_bound
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.errors import PlanError, ShapeError
+
+MAX_RANK = 32
+MAX_NUMBER = 2**48  # of an extent, an offset or a stride: sums and products of a few stay inside of int64
+_MAX_TEXT = 256
+
+
+def size_of(extent: schema.Extent, names: frozenset[str]) -> Size:
+    """An extent as a Size.
+
+    Raises:
+        PlanError: if it is no polynomial of the names, in canonical form, or too large.
+    """
+    if isinstance(extent, int):
+        if not -MAX_NUMBER <= extent <= MAX_NUMBER:
+            raise PlanError(f"size {extent} is beyond the limit of {MAX_NUMBER}")
+        return extent
+    if len(extent) > _MAX_TEXT:
+        raise PlanError(f"size of {len(extent)} characters; the limit is {_MAX_TEXT}")
+    try:
+        size = parse(extent)
+    except ShapeError as error:
+        raise PlanError(str(error)) from None
+    if isinstance(size, int):
+        raise PlanError(f"size {extent!r} is a number written as text")
+    if not size.names <= names:
+        raise PlanError(f"size {extent!r} mentions a name that is no dimension of the program")
+    if any(abs(coefficient) > MAX_NUMBER for _, coefficient in size.terms):
+        raise PlanError(f"size {extent!r} has a number beyond the limit of {MAX_NUMBER}")
+    return size
+
+
+class Span(NamedTuple):
+    """The lowest and the highest element that an access reaches."""
+
+    low: Size
+    high: Size
+
+
+def span(offset: Size, strides: Shape, space: Shape) -> Span:
+    """The elements that an access reaches over a space of positive extents.
+
+    Raises:
+        PlanError: if the direction of a stride is not certain.
+    """
+    low = high = offset
+    for stride, extent in zip(strides, space, strict=True):
+        reach = stride * (extent - 1)
+        if stride if isinstance(stride, int) and stride > 0 else at_least(stride, 0):
+            high = high + reach
+        elif at_least(0, stride):
+            low = low + reach
+        else:
+            raise PlanError(f"stride {stride} may be positive or negative")
+    return Span(low, high)
+
+
+def injective(strides: Shape, space: Shape) -> bool:
+    """Whether different indices certainly reach different elements (axes with stride 0 are left out)."""
+    axes = [
+        (s if at_least(s, 0) else 0 - s, n) for s, n in zip(strides, space, strict=True) if s != 0 and n != 1
+    ]
+    covered: Size = 0  # the largest distance between two elements that the axes so far reach
+    for stride, extent in sorted(axes, key=lambda axis: upper_bound(axis[0])):
+        if not at_least(stride, covered + 1):
+            return False
+        covered = covered + stride * (extent - 1)
+    return True
+
+
+class Place(NamedTuple):
+    """A range of bytes: what holds it ("w" of the variables, slot 2, ...), from, up to; None: to the end."""
+
+    holder: tuple[str, str | int]
+    start: int
+    end: int | None
+
+    def overlaps(self, other: Place) -> bool:
+        """Whether they may share a byte."""
+        if self.holder != other.holder:
+            return False
+        return (self.end is None or other.start < self.end) and (other.end is None or self.start < other.end)
+
+
+class Accesses:
+    """The buffers of one program, and proofs about accesses to them; equal questions are answered once."""
+
+    def __init__(self, program: schema.Program) -> None:
+        self.buffers = program.buffers
+        self.names = frozenset(program.dimensions)
+        self.dtypes: list[DType] = [dtypes.ALL[buffer.dtype] for buffer in program.buffers]
+        self._sizes: dict[schema.Extent, Size] = {}
+        self._spans: dict[tuple[schema.Extent, schema.Extents, schema.Extents, schema.Extent], Span] = {}
+        self._injective: dict[tuple[schema.Extents, schema.Extents], bool] = {}
+
+    def size(self, extent: schema.Extent) -> Size:
+        """An extent as a Size."""
+        if extent not in self._sizes:
+            self._sizes[extent] = size_of(extent, self.names)
+        return self._sizes[extent]
+
+    def shape(self, extents: schema.Extents) -> Shape:
+        """Extents as Sizes, of which each is 1 or more.
+
+        Raises:
+            PlanError: if there are too many, or one is not certainly positive.
+        """
+        if len(extents) > MAX_RANK:
+            raise PlanError(f"{len(extents)} axes; the limit is {MAX_RANK}")
+        shape = tuple(self.size(extent) for extent in extents)
+        for size in shape:
+            if not (size >= 1 if isinstance(size, int) else at_least(size, 1)):
+                raise PlanError(f"extent {size} is not certainly 1 or more")
+        return shape
+
+    def dtype(self, buffer: int) -> DType:
+        """The dtype of a buffer.
+
+        Raises:
+            PlanError: if there is no such buffer.
+        """
+        if not 0 <= buffer < len(self.buffers):
+            raise PlanError(f"buffer {buffer} does not exist")
+        return self.dtypes[buffer]
+
+    def check(self, access: schema.Access, space: schema.Extents) -> DType:
+        """The dtype of an access that stays inside of its buffer.
+
+        Raises:
+            PlanError: if that is not certain.
+        """
+        dtype = self.dtype(access.buffer)
+        if len(access.strides) != len(space):
+            raise PlanError(f"an access has {len(access.strides)} strides over {len(space)} axes")
+        size = self.buffers[access.buffer].size
+        key = (access.offset, access.strides, space, size)
+        if key not in self._spans:
+            low, high = found = self._span(access, space)
+            if not (at_least(low, 0) and at_least(self.size(size) - 1, high)):
+                where = f"elements {low} to {high} of buffer {access.buffer}, which has {size}"
+                raise PlanError(f"an access may leave its buffer: {where}")
+            self._spans[key] = found
+        return dtype
+
+    def _span(self, access: schema.Access, space: schema.Extents) -> Span:
+        strides = tuple(self.size(stride) for stride in access.strides)
+        return span(self.size(access.offset), strides, self.shape(space))
+
+    def check_write(self, access: schema.Access, space: schema.Extents) -> DType:
+        """The dtype of an access that may be written to.
+
+        Raises:
+            PlanError: if it may leave its buffer, reaches an element twice, or its buffer is only read.
+        """
+        dtype = self.check(access, space)
+        place = self.buffers[access.buffer].place
+        if place not in ("arena", "variable"):
+            raise PlanError(f"buffer {access.buffer} is written, but it is a {place}")
+        key = (access.strides, space)
+        if key not in self._injective:
+            strides = tuple(self.size(stride) for stride in access.strides)
+            self._injective[key] = injective(strides, self.shape(space))
+        if not self._injective[key]:
+            raise PlanError(f"a write with strides {access.strides} may reach an element twice")
+        return dtype
+
+    def place(self, access: schema.Access, space: schema.Extents) -> Place:
+        """The bytes that a checked access may touch; as exact as its numbers are known."""
+        whole = self.whole(access.buffer)
+        low, high = self._spans[access.offset, access.strides, space, self.buffers[access.buffer].size]
+        if not (isinstance(low, int) and isinstance(high, int)):
+            return whole
+        itemsize = self.dtypes[access.buffer].itemsize
+        return Place(whole.holder, whole.start + low * itemsize, whole.start + (high + 1) * itemsize)
+
+    def whole(self, buffer: int) -> Place:
+        """The bytes of a buffer."""
+        row = self.buffers[buffer]
+        if row.place != "arena":
+            return Place((row.place, row.name), 0, None)
+        size = self.size(row.size)
+        end = row.offset + size * self.dtypes[buffer].itemsize if isinstance(size, int) else None
+        return Place(("arena", row.slot), row.offset, end)
+
+
+class Memory:
+    """Which arena buffers hold their value at one point of a program.
+
+    The others were not written yet, or their memory was written since, as that of another buffer.
+    """
+
+    def __init__(self, accesses: Accesses) -> None:
+        self._accesses = accesses
+        self._live: set[int] = set()
+        self._ranges: dict[
+            tuple[str, str | int], list[tuple[int, float, int]]
+        ] = {}  # start, end, buffer: disjoint
+
+    def read(self, buffers: Sequence[int]) -> None:
+        """Refuse to read a buffer that does not hold its value.
+
+        Raises:
+            PlanError: if one does not.
+        """
+        for buffer in buffers:
+            if buffer not in self._live and self._accesses.buffers[buffer].place == "arena":
+                raise PlanError(
+                    f"buffer {buffer} is read before it is written, or after its memory was reused"
+                )
+
+    def write(self, buffer: int) -> None:
+        """From now on the buffer holds a value, and those that it overlaps hold none."""
+        if buffer in self._live or self._accesses.buffers[buffer].place != "arena":
+            return
+        place = self._accesses.whole(buffer)
+        start, end = place.start, float("inf") if place.end is None else place.end
+        ranges = self._ranges.setdefault(place.holder, [])
+        first = bisect_left(ranges, (start,))
+        if first and ranges[first - 1][1] > start:
+            first -= 1
+        last = first
+        while last < len(ranges) and ranges[last][0] < end:
+            self._live.discard(ranges[last][2])
+            last += 1
+        ranges[first:last] = [(start, end, buffer)]
+        self._live.add(buffer)
