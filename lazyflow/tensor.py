@@ -290,6 +290,15 @@ class Tensor:
         result: Tensor = function(*inputs)
         return result
 
+    def __array_function__(self, function: Callable[..., Any], *rest: object) -> NoReturn:
+        raise SymbolicError(
+            message(
+                f"numpy.{function.__name__} does not take a Tensor",
+                tensor=self.describe(),
+                hint="use lazyflow's function: numpy computes at once, a graph when it runs",
+            )
+        )
+
     def _refuse(self, what: str, why: str, hint: str) -> NoReturn:
         tracing = decide.get() is not None
         raise SymbolicError(

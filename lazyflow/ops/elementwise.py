@@ -14,7 +14,6 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.primitives import Primitive
 from lazyflow.ops.function import (
     Gradient,
-    as_operand,
     common,
     composition,
     function,
@@ -339,7 +338,7 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
         x: Tensor of any shape.
         dtype: ``lf.float32``, a numpy dtype, or its name.
     """
-    return to_dtype(as_operand(x, "cast"), dtypes.as_dtype(dtype))
+    return to_dtype(tensor(x, "cast"), dtypes.as_dtype(dtype))
 
 
 # --- gradient rules ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from lazyflow.location import user_line
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
-from lazyflow.tensor import FUNCTIONS, Axis, Tensor, TensorLike
+from lazyflow.tensor import FUNCTIONS, Array, Axis, Tensor, TensorLike
 
 # One entry per input of the op: its gradient, a function that makes it (called only where it is wanted), or
 # None where the derivative is zero. A gradient of the broadcast shape is summed to the input's.
@@ -83,19 +83,35 @@ _NUMBERS = (bool, int, float, np.generic)
 
 
 def number(value: bool | int | float, dtype: DType) -> Tensor:
-    """A number as a constant of rank 0, made in ``dtype`` (floats beyond its range become infinite).
+    """A number as a constant of rank 0, made in ``dtype``.
 
     Raises:
-        DTypeError: if an integer type cannot hold it.
+        DTypeError: if the dtype is of integers or bools and does not hold it.
+    """
+    return constant(stored(value, dtype))
+
+
+def stored(value: bool | int | float, dtype: DType) -> Array:
+    """A number in ``dtype``; floats beyond the range of a floating type become infinite.
+
+    Raises:
+        DTypeError: if the dtype is of integers or bools and does not hold it.
     """
     try:
         with np.errstate(over="ignore"):
-            array = np.asarray(value, None if dtype in dtypes.HALF else dtype).astype(dtype)
-    except OverflowError:
-        text = f"number: {value!r} does not fit {dtype.name}"
-        hint = "cast the tensor to a wider type first"
-        raise DTypeError(message(text, here=f"at {user_line()}", hint=hint)) from None
-    return constant(array)
+            wide = dtypes.float64 if dtype in dtypes.HALF else dtype
+            array = np.asarray(value, wide).astype(dtype)
+        if dtypes.is_floating(dtype) or array == value:
+            return array
+    except (OverflowError, ValueError):
+        pass  # told below, as for a number that numpy would cut
+    raise DTypeError(
+        message(
+            f"number: {dtype.name} does not hold {value!r}",
+            here=f"at {user_line()}",
+            hint="cast the tensor to a wider type, or the number to the tensor's",
+        )
+    )
 
 
 def as_operand(value: object, call: str) -> Tensor | bool | int | float:

@@ -23,6 +23,7 @@ from lazyflow.ops.function import (
     no_gradient,
     number,
     one_axis,
+    stored,
     tensor,
 )
 from lazyflow.runtime import dtypes
@@ -50,7 +51,7 @@ def reshape(x: TensorLike, shape: Any) -> Tensor:
     """
     operand = tensor(x, "reshape")
     sizes = shape if isinstance(shape, list | tuple) else (shape,)
-    holes = [axis for axis, size in enumerate(sizes) if isinstance(size, int) and size == -1]
+    holes = [axis for axis, size in enumerate(sizes) if isinstance(size, int | np.integer) and size == -1]
     if len(holes) > 1:
         raise ShapeError(message(f"reshape: {tuple(sizes)} has more than one -1", here=f"at {user_line()}"))
     if not holes:
@@ -270,8 +271,7 @@ def pad(x: TensorLike, widths: Any, value: bool | int | float = 0) -> Tensor:
 
 def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: bool | int | float = 0) -> Tensor:
     """``pad`` by widths that are known to fit."""
-    filler = np.asarray(value).astype(x.dtype).item()
-    return append(primitives.pad, x, low=low, high=high, value=filler)
+    return append(primitives.pad, x, low=low, high=high, value=stored(value, x.dtype).item())
 
 
 # --- constants --------------------------------------------------------------------------------------------
