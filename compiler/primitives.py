@@ -35,6 +35,7 @@ class Primitive:
         can_fail: May fail while it runs.
         effect: Changes something that outlives the run, or is seen outside.
         leaf: Its value is given, not computed: a placeholder, a variable, a constant.
+        costly: Takes many cycles per element, so that no pass computes it twice to save memory.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Primitive:
     can_fail: bool = False
     effect: bool = False
     leaf: bool = False
+    costly: bool = False
 
     def __post_init__(self) -> None:
         if self.name in PRIMITIVES:
@@ -61,8 +63,11 @@ def _one(shape: ShapeRule, dtype: DTypeRule) -> Infer:
     return lambda types, attributes: (Type(shape(types, attributes), dtype(types, attributes)),)
 
 
-def _elementwise(name: str, arity: int, dtype: DTypeRule, attributes: tuple[str, ...] = ()) -> Primitive:
-    return Primitive(name, arity, attributes, _one(rules.broadcast, dtype), elementwise=True)
+def _elementwise(
+    name: str, arity: int, dtype: DTypeRule, attributes: tuple[str, ...] = (), costly: bool = False
+) -> Primitive:
+    infer = _one(rules.broadcast, dtype)
+    return Primitive(name, arity, attributes, infer, elementwise=True, costly=costly)
 
 
 def _reduction(name: str, dtype: DTypeRule) -> Primitive:
@@ -89,16 +94,16 @@ iota = Primitive(
     "iota", 0, ("shape", "dtype", "axis"), _one(rules.given_shape, rules.given_dtype), elementwise=True
 )
 size = Primitive("size", 0, ("size",), _one(rules.scalar, rules.int64), elementwise=True)
-philox = _elementwise("philox", 4, rules.philox_words)  # seed, run counter, stream, element
+philox = _elementwise("philox", 4, rules.philox_words, costly=True)  # seed, run counter, stream, element
 
 # arithmetic
 add = _elementwise("add", 2, rules.numeric)
 sub = _elementwise("sub", 2, rules.numeric)
 mul = _elementwise("mul", 2, rules.numeric)
 div = _elementwise("div", 2, rules.floating)
-floor_div = _elementwise("floor_div", 2, rules.numeric)
-mod = _elementwise("mod", 2, rules.numeric)
-pow_ = _elementwise("pow", 2, rules.numeric)
+floor_div = _elementwise("floor_div", 2, rules.numeric, costly=True)
+mod = _elementwise("mod", 2, rules.numeric, costly=True)
+pow_ = _elementwise("pow", 2, rules.numeric, costly=True)
 minimum = _elementwise("minimum", 2, rules.same)
 maximum = _elementwise("maximum", 2, rules.same)
 neg = _elementwise("neg", 1, rules.numeric)
@@ -106,16 +111,16 @@ abs_ = _elementwise("abs", 1, rules.numeric)
 sign = _elementwise("sign", 1, rules.numeric)
 
 # functions of real numbers
-exp = _elementwise("exp", 1, rules.floating)
-expm1 = _elementwise("expm1", 1, rules.floating)
-log = _elementwise("log", 1, rules.floating)
-log1p = _elementwise("log1p", 1, rules.floating)
+exp = _elementwise("exp", 1, rules.floating, costly=True)
+expm1 = _elementwise("expm1", 1, rules.floating, costly=True)
+log = _elementwise("log", 1, rules.floating, costly=True)
+log1p = _elementwise("log1p", 1, rules.floating, costly=True)
 sqrt = _elementwise("sqrt", 1, rules.floating)
 rsqrt = _elementwise("rsqrt", 1, rules.floating)
-tanh = _elementwise("tanh", 1, rules.floating)
-erf = _elementwise("erf", 1, rules.floating)
-sin = _elementwise("sin", 1, rules.floating)
-cos = _elementwise("cos", 1, rules.floating)
+tanh = _elementwise("tanh", 1, rules.floating, costly=True)
+erf = _elementwise("erf", 1, rules.floating, costly=True)
+sin = _elementwise("sin", 1, rules.floating, costly=True)
+cos = _elementwise("cos", 1, rules.floating, costly=True)
 floor = _elementwise("floor", 1, rules.floating)
 ceil = _elementwise("ceil", 1, rules.floating)
 round_ = _elementwise("round", 1, rules.floating)

@@ -35,7 +35,7 @@ ROWS = {
         "rules",
         "primitives",
         "graph",
-        "rewrite spelling text interpret lower",
+        "rewrite spelling text interpret layout lower sorting sources groups kernels dependences instructions",
         "passes",
         "pipeline",
     ],

@@ -1,0 +1,120 @@
+"""place_buffers: where each value lives during a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from lazyflow.compiler import primitives
+from lazyflow.compiler.graph import Graph, Layout, Op, Placement, Program, Value, Variable
+from lazyflow.compiler.layout import dense, viewed
+from lazyflow.runtime import schema
+from lazyflow.runtime.dimensions import Size, elements
+from lazyflow.runtime.errors import GraphError
+
+ALIGNMENT = 64
+
+
+def place_buffers(graph: Graph) -> Graph:
+    """Attach to each program the memory of its values.
+
+    Args:
+        graph: A graph behind ``order``.
+
+    Returns:
+        The graph with ``placement`` set in its programs.
+    """
+    constants = _Constants()
+    programs = {}
+    for program in graph.programs.values():
+        placement = _Placing(constants).run(graph.reachable([program]), program)
+        programs[program.name] = replace(program, placement=placement)
+    return graph.replaced(graph.ops, programs)
+
+
+class _Constants:
+    """The names of constants: equal ones have one."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def name(self, op: Op) -> str:
+        """The name under which the plan holds the constant."""
+        value = np.asarray(op.attributes["value"])
+        key = (value.dtype.name, value.shape, value.tobytes())
+        return self._names.setdefault(key, f"constant_{len(self._names)}")
+
+
+class _Placing:
+    """Places the values of one program."""
+
+    def __init__(self, constants: _Constants) -> None:
+        self._constants = constants
+        self._placement = Placement()
+        self._variables: dict[Variable, int] = {}
+
+    def run(self, ops: Iterable[Op], program: Program) -> Placement:
+        """The placement of all values of these ops."""
+        for op in ops:
+            if op.primitive.view:
+                self._view(op)
+            elif op.primitive.leaf:
+                self._leaf(op)
+            elif op.primitive.effect:
+                for value, variable in zip(op.outputs, op.assigned, strict=True):
+                    self._at(value, self._variable(variable))
+            else:
+                for value in op.outputs:
+                    self._at(value, self._own(value))
+        return self._placement
+
+    def _at(self, value: Value, buffer: int) -> None:
+        self._placement.layouts[value] = Layout(buffer, 0, dense(value.shape))
+
+    def _view(self, op: Op) -> None:
+        layout = viewed(op, self._placement.layouts[op.inputs[0]])
+        if layout is None:
+            raise GraphError(f"place_buffers: {op.primitive.name} needs a copy that fuse should have made")
+        self._placement.layouts[op.output] = layout
+
+    def _leaf(self, op: Op) -> None:
+        value = op.output
+        if op.primitive is primitives.variable:
+            self._at(value, self._variable(op.attributes["variable"]))
+        elif op.primitive is primitives.placeholder:
+            self._at(value, self._buffer(value, "feed", op.attributes["name"]))
+        else:
+            self._at(value, self._buffer(value, "constant", self._constants.name(op)))
+
+    def _variable(self, variable: Variable) -> int:
+        if variable not in self._variables:
+            size = elements(variable.shape)
+            buffer = schema.Buffer(
+                dtype=variable.dtype.name, size=_extent(size), place="variable", name=variable.name
+            )
+            self._placement.buffers.append(buffer)
+            self._variables[variable] = len(self._placement.buffers) - 1
+        return self._variables[variable]
+
+    def _buffer(self, value: Value, place: str, name: str) -> int:
+        size = _extent(elements(value.shape))
+        self._placement.buffers.append(
+            schema.Buffer(dtype=value.dtype.name, size=size, place=place, name=name)
+        )
+        return len(self._placement.buffers) - 1
+
+    def _own(self, value: Value) -> int:
+        """A slot for this value alone."""
+        size = elements(value.shape)
+        self._placement.slots.append(size * value.dtype.itemsize)
+        slot = len(self._placement.slots) - 1
+        self._placement.buffers.append(
+            schema.Buffer(dtype=value.dtype.name, size=_extent(size), place="arena", slot=slot)
+        )
+        return len(self._placement.buffers) - 1
+
+
+def _extent(size: Size) -> schema.Extent:
+    return size if isinstance(size, int) else str(size)
