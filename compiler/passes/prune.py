@@ -14,8 +14,8 @@ INIT = "init"  # the program that gives variables their drawn or computed initia
 def prune(graph: Graph) -> Graph:
     """Keep the ops that a program's effects and fetches need, and the variables that they touch.
 
-    What ``init`` assigns is not needed for that alone: a variable that no other program reads or assigns goes,
-    with its initial value, unless another variable's initial value is made from it or the table of an
+    What ``init`` assigns is not needed for that alone: a variable that no other program reads or assigns
+    goes, with its initial value, unless the initial value of another is made from it or the table of an
     optimizer, which live sessions read, names it. Where ``init`` is the only program, all variables stay.
     Each program keeps the placeholders that it reached at first (``Program.feeds``). Bodies of updates lose
     the ops that no next value needs, and keep their placeholders, which are arguments.
