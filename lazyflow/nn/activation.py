@@ -161,7 +161,7 @@ class GELU(Module):
 
     Args:
         approximate: "none" or "tanh".
-        name: Begins the names of its ops, where it is a root.
+        name: Begins the names of its ops.
     """
 
     def __init__(self, approximate: Approximation = "none", name: str | None = None) -> None:
@@ -181,7 +181,7 @@ class Softmax(Module):
 
     Args:
         axis: The axis along which the result sums to 1.
-        name: Begins the names of its ops, where it is a root.
+        name: Begins the names of its ops.
     """
 
     def __init__(self, axis: int = -1, name: str | None = None) -> None:
@@ -200,7 +200,7 @@ class LogSoftmax(Softmax):
 
     Args:
         axis: The axis along which the exponentials of the result sum to 1.
-        name: Begins the names of its ops, where it is a root.
+        name: Begins the names of its ops.
     """
 
     def forward(self, x: Tensor) -> Tensor:

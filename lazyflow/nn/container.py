@@ -70,7 +70,7 @@ class Sequential(Container):
 
     Args:
         *modules: The modules, named "0", "1", ...; or one mapping of names to modules.
-        name: Begins the names of the parameters, where it is a root.
+        name: Begins the names of the parameters.
 
     Example:
         >>> from lazyflow import nn
@@ -99,7 +99,7 @@ class ModuleList(Container):
 
     Args:
         modules: The modules, named "0", "1", ...
-        name: Begins the names of the parameters, where it is a root.
+        name: Begins the names of the parameters.
     """
 
     def __init__(self, modules: Iterable[Module] = (), name: str | None = None) -> None:

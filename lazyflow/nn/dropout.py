@@ -39,7 +39,7 @@ class Dropout(Module):
 
     Args:
         p: The probability that an element is dropped, in [0, 1].
-        name: Begins the names of its ops, where it is a root.
+        name: Begins the names of its ops.
     """
 
     def __init__(self, p: float = 0.5, name: str | None = None) -> None:

@@ -48,7 +48,7 @@ class Embedding(Module):
         num_embeddings: The number of rows.
         embedding_dim: The size of a row.
         dtype: The element type; float32 unless given.
-        name: Begins the name of the parameter, where it is a root.
+        name: Begins the name of the parameter.
 
     Attributes:
         weight: Parameter of shape (num_embeddings, embedding_dim).

@@ -67,7 +67,7 @@ class Linear(Module):
         out_features: The size of the last axis of the output.
         bias: Whether there is a bias.
         dtype: The element type of both; float32 unless given.
-        name: Begins the names of the parameters, where it is a root.
+        name: Begins the names of the parameters.
 
     Attributes:
         weight: Parameter of shape (out_features, in_features).
@@ -144,7 +144,7 @@ class Flatten(Module):
     Args:
         start_axis: The first axis to join.
         end_axis: The last one, included.
-        name: Begins the names of its ops, where it is a root.
+        name: Begins the names of its ops.
     """
 
     def __init__(self, start_axis: int = 1, end_axis: int = -1, name: str | None = None) -> None:

@@ -23,7 +23,7 @@ class Module:
     name; where several modules hold one, the first gives the path. Names are final at compile.
 
     Args:
-        name: Begins the names of all parameters inside, where this is the root module.
+        name: Begins the names of all parameters inside, in place of the path that leads here.
 
     Attributes:
         training: Whether calls build the training form (dropout drops); see ``train`` and ``eval``.
@@ -81,15 +81,15 @@ class Module:
 
     @property
     def path(self) -> str:
-        """The attributes that lead here from the root module, joined by dots, after the root's name."""
-        if self._place is None:
+        """The name; else the attributes that lead here from the root module, joined by dots."""
+        if self._name or self._place is None:
             return self._name
         parent, key = self._place
         return _join(parent.path, key)
 
     def _scope(self) -> str:
         """The path from the nearest module around this one that is being called."""
-        if self._place is None:
+        if self._name or self._place is None:
             return self._name
         parent, key = self._place
         return key if parent._calls else _join(parent._scope(), key)

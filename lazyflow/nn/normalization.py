@@ -89,7 +89,7 @@ class LayerNorm(Module):
         elementwise_affine: Whether there are a weight and a bias.
         bias: Whether there is a bias beside the weight.
         dtype: The element type of both; float32 unless given.
-        name: Begins the names of the parameters, where it is a root.
+        name: Begins the names of the parameters.
     """
 
     def __init__(
