@@ -63,6 +63,7 @@ BELOW = {
     "lazyflow.compiler": {"lazyflow.runtime": f"{SHARED} schema scalars"},
     "lazyflow.compiler.pipeline": {"lazyflow.runtime": "*"},
     "lazyflow": {"lazyflow.runtime": SHARED, "lazyflow.compiler": IR},
+    "lazyflow.optim.table": {"lazyflow.runtime": f"{SHARED} schema", "lazyflow.compiler": IR},
     "lazyflow.compile": {"lazyflow.runtime": f"{SHARED} plan", "lazyflow.compiler": f"{IR} pipeline"},
     "lazyflow.nn.graph": {"lazyflow.runtime": f"{SHARED} plan session", "lazyflow.compiler": IR},
     "lazyflow.command": {"lazyflow.runtime": "*", "lazyflow.compiler": "*"},

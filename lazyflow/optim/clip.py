@@ -1,0 +1,64 @@
+"""Clipping of gradients by the norm over a group's parameters, inside the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lazyflow.ops.elementwise import abs as absolute
+from lazyflow.ops.elementwise import cast, minimum, sqrt, where
+from lazyflow.ops.reduction import max as largest
+from lazyflow.ops.reduction import min as smallest
+from lazyflow.ops.reduction import sum as total
+from lazyflow.ops.shaping import iota, reshape, stack
+from lazyflow.optim.options import Option
+from lazyflow.runtime.dtypes import float64, int32
+from lazyflow.tensor import Tensor
+
+SMALL = 1e-6  # added to the norm, as in PyTorch and OneFlow
+
+
+class NormType(Option[float]):
+    """The p of a norm: a number > 0, or plus or minus infinity."""
+
+    @property
+    def expected(self) -> str:
+        """What is accepted, in words."""
+        return "a number > 0, inf or -inf"
+
+    def _holds(self, number: float) -> bool:
+        return number > 0 or number == -math.inf
+
+
+def group_norms(gradients: Sequence[Tensor], groups: Sequence[Tensor], count: int, p: float) -> Tensor:
+    """The p-norm over all gradients of each group, summed in float64.
+
+    Args:
+        gradients: One tensor per parameter.
+        groups: The int32 scalar that holds each parameter's group.
+        count: The number of groups.
+        p: A number > 0, or plus or minus infinity.
+
+    Returns:
+        Float64 tensor, shape (count,); 0 for a group without gradients (inf for the smallest of none).
+    """
+    parts = stack([_part(cast(gradient, float64), p) for gradient in gradients])
+    mine = reshape(stack(groups), (1, -1)) == iota((count, 1), dtype=int32)
+    if p == math.inf:
+        return largest(where(mine, parts, 0.0), axis=1)
+    if p == -math.inf:
+        return smallest(where(mine, parts, math.inf), axis=1)
+    sums = total(where(mine, parts, 0.0), axis=1)
+    return sqrt(sums) if p == 2.0 else sums ** (1.0 / p)
+
+
+def _part(gradient: Tensor, p: float) -> Tensor:
+    """What one gradient adds to the norm."""
+    if math.isinf(p):
+        return largest(absolute(gradient)) if p > 0 else smallest(absolute(gradient))
+    return total(gradient * gradient if p == 2.0 else absolute(gradient) ** p)
+
+
+def clip_coefficients(norms: Tensor, highest: Tensor, scale: Tensor) -> Tensor:
+    """What to multiply the gradients of each group with, so that no norm exceeds the highest, (count,)."""
+    return minimum(highest / (absolute(scale) * norms + SMALL), 1.0)

@@ -1,0 +1,62 @@
+"""The scalars of all groups as columns: float64 tensors with one row per group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lazyflow.append import as_tensor
+from lazyflow.ops.elementwise import cast
+from lazyflow.ops.shaping import broadcast_to, stack
+from lazyflow.optim.clip import clip_coefficients, group_norms
+from lazyflow.optim.groups import Group
+from lazyflow.runtime.dtypes import float64
+from lazyflow.tensor import Tensor
+
+
+class Columns:
+    """The columns of one step, each made when the first rule asks for it.
+
+    Args:
+        groups: The groups of the optimizer: the rows.
+        gradients: Each gradient of the step, and the int32 scalar that holds its parameter's group.
+        t: The number of this update, a float64 scalar.
+    """
+
+    def __init__(
+        self, groups: Sequence[Group], gradients: Sequence[tuple[Tensor, Tensor]], t: Tensor
+    ) -> None:
+        self._groups = groups
+        self._gradients = gradients
+        self._t = t
+        self._made: dict[tuple[str, float], Tensor] = {}
+
+    def of(self, name: str, group: Group) -> Tensor:
+        """A scalar of a rule, for all groups.
+
+        Args:
+            name: "t", "lr", "clip", an option, or OPTION/INDEX.
+            group: One whose update follows the rule.
+        """
+        p = group["clip_grad_norm_type"] if name == "clip" else 0.0  # a column for each kind of norm
+        if (name, p) not in self._made:
+            self._made[name, p] = self._clip(p) if name == "clip" else self._column(name)
+        return self._made[name, p]
+
+    def _column(self, name: str) -> Tensor:
+        if name == "t":
+            return broadcast_to(self._t, (len(self._groups),))
+        return stack([self._scalar(name, group) for group in self._groups])
+
+    def _scalar(self, name: str, group: Group) -> Tensor:
+        """The scalar of one group; 0 in a group without the term, which no rule of that group reads."""
+        if name == "lr":
+            return cast(group["lr"], float64)
+        option, _, index = name.partition("/")
+        if not group.is_number(option):
+            return as_tensor(0.0, float64)
+        return cast(group.tensors(option)[int(index or 0)], float64)
+
+    def _clip(self, p: float) -> Tensor:
+        gradients, members = zip(*self._gradients, strict=True)
+        norms = group_norms(gradients, members, len(self._groups), p)
+        return clip_coefficients(norms, self._column("clip_grad_max_norm"), self._column("scale"))

@@ -1,0 +1,295 @@
+"""Optimizer: options, groups, state, and ``step()``, which appends one update op per parameter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar, TypeAlias
+
+from lazyflow.compiler import primitives
+from lazyflow.compiler.graph import Value, make
+from lazyflow.context import GraphContext, ProgramContext, current_graph
+from lazyflow.location import user_line
+from lazyflow.ops.elementwise import cast
+from lazyflow.optim.clip import NormType
+from lazyflow.optim.columns import Columns
+from lazyflow.optim.gradients import Gradients, gradients_for
+from lazyflow.optim.groups import Group, collect, stored
+from lazyflow.optim.options import Declared, Option, Scalar, argument
+from lazyflow.optim.rates import Scheduled
+from lazyflow.optim.table import Table, make_table
+from lazyflow.optim.trace import Next, Rule, Scalars, trace
+from lazyflow.runtime.dtypes import DType, float64, int32
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, message
+from lazyflow.tensor import Tensor
+from lazyflow.variable import Parameter, Variable
+
+State: TypeAlias = tuple[Tensor, ...]
+
+
+class Optimizer(Declared, Scheduled, ABC):
+    """Base of all optimizers: what stands around an update rule.
+
+    A subclass declares its options as fields, names its state, and gives its rule in ``update``; names in
+    the checkpoint, parameter groups, the checks of options, fusion and batching follow.
+
+    Args:
+        params: Parameters, or dicts with the key "params" and options of their own; or ``parameters=``.
+        lr: Learning rate, >= 0: what a scheduler starts from.
+        name: The prefix of its variables' names; the class's name in lower case unless given.
+        scale: Multiplies the gradient, >= 0; 1 / S undoes the scaling of a loss by S.
+        lr_scale: Multiplies the rate in the update, and not the rate that is fetched, >= 0.
+        maximize: Whether to climb: negates the gradient, before weight decay.
+        clip_grad_max_norm: The gradients of a group are cut to this norm, before weight decay; None: not.
+        clip_grad_norm_type: The p of that norm: > 0, inf or -inf.
+
+    Example:
+        >>> from lazyflow.ops.elementwise import sign
+        >>> class SignSGD(Optimizer):
+        ...     def update(self, p, g, lr, t, state, h):
+        ...         return p - lr * sign(g), ()
+    """
+
+    params: Any = argument(default=(), kw_only=False)
+    lr: Option[Scalar] = Option(default=0.001, low=0.0)
+    parameters: Any = argument(default=())
+    name: str = argument(default="")
+    scale: Option[Scalar] = Option(default=1.0, low=0.0, kw_only=True)
+    lr_scale: Option[Scalar] = Option(default=1.0, low=0.0, kw_only=True)
+    maximize: Option[bool] = Option(default=False, kw_only=True)
+    clip_grad_max_norm: Option[Scalar | None] = Option(default=None, low=0.0, kw_only=True)
+    clip_grad_norm_type: Option[float] = NormType(default=2.0, fixed=True, kw_only=True)
+
+    decoupled: ClassVar[bool] = False  # whether weight decay stays out of the gradient
+    same_parameters: ClassVar[bool] = False  # whether all programs have to update the same parameters
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.location = user_line()
+        kind = type(self).__name__
+        given = self.bind(args, kwargs, f"at {self.location}")
+        self.name = _checked_name(given["name"], kind)
+        groups = collect(_params(given, kind), kind, f"at {self.location}")
+        self.param_groups = [self._group(i, *group, given) for i, group in enumerate(groups)]
+        self.params = self.parameters = tuple(p for group in self.param_groups for p in group.params)
+        self._rules: dict[tuple[Any, ...], Rule] = {}
+        self._members: dict[Variable, Variable] = {}
+        self._state: dict[Variable, tuple[Variable, ...]] = {}
+        self._steps: dict[ProgramContext, tuple[frozenset[Parameter], str]] = {}
+        self._start()
+
+    def _group(
+        self, index: int, params: list[Parameter], own: dict[str, Any], given: dict[str, Any]
+    ) -> Group:
+        kind, here = type(self).__name__, f"at {self.location}"
+        owner = f"{kind}, group {index}" if own else kind
+        for key in own:
+            if key not in self.options:
+                text = f"{owner}: unknown option {key!r}"
+                raise ArgumentError(message(text, expected=", ".join(("params", *self.options)), here=here))
+        settings = {
+            name: option.check(own.get(name, given[name]), owner if name in own else kind, here)
+            for name, option in self.options.items()
+        }
+        self.check(SimpleNamespace(**settings), owner)
+        return Group(
+            lambda: f"{self.name}/groups/{index}",
+            self.location,
+            params,
+            settings,
+            self.options,
+            lambda: self.rate(index),
+        )
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.params)} parameters in {len(self.param_groups)} groups"
+        return f"<{type(self).__name__} {self.name!r}: {counts}, made at {self.location}>"
+
+    # --- what a subclass gives ----------------------------------------------------------------------------
+
+    def check(self, h: SimpleNamespace, owner: str) -> None:
+        """Refuse options that do not go together.
+
+        Args:
+            h: The plain values of a group's options; an absent term is None.
+            owner: The class and group, for messages.
+        """
+
+    def state(self, h: Any) -> Sequence[str] | Mapping[str, float]:
+        """The names of the variables kept per parameter, 0 at first, or their first numbers by name.
+
+        Args:
+            h: The group, as ``update`` sees it.
+        """
+        return ()
+
+    @abstractmethod
+    def update(self, p: Tensor, g: Tensor, lr: Tensor, t: Tensor, state: State, h: Any) -> Next:
+        """The next value of a parameter, and those of its state.
+
+        Args:
+            p: The parameter, shape (n,).
+            g: Its gradient: scaled, clipped, and with the weight decay that is not decoupled.
+            lr: The rate of this update, a float64 scalar.
+            t: The number of this update, from 1, a float64 scalar.
+            state: Its state, in the order of ``state``.
+            h: The group: numbers are float64 scalars, structure is plain Python, an absent term is None.
+
+        Returns:
+            The next parameter, and a tuple of next states.
+        """
+
+    def gradient(self, p: Tensor, g: Tensor, h: Any) -> Tensor:
+        """The gradient as the rule sees it: scaled and clipped, then the sign, then L2 weight decay."""
+        d = self.scaled(g, h)
+        return self.decayed(p, -d if h.maximize else d, h)
+
+    def scaled(self, g: Tensor, h: Any) -> Tensor:
+        """The gradient times ``scale``, and cut to the norm."""
+        return g * h.scale if h.clip is None else g * (h.scale * h.clip)
+
+    def decayed(self, p: Tensor, d: Tensor, h: Any) -> Tensor:
+        """The gradient with L2 weight decay, unless the decay is decoupled or there is none."""
+        if self.decoupled or "weight_decay" not in self.options:
+            return d
+        decay: Tensor = h.weight_decay * p
+        return d + decay
+
+    # --- step ---------------------------------------------------------------------------------------------
+
+    def step(self, gradients: Mapping[Parameter, Tensor] | None = None) -> None:
+        """Append the update of every parameter that has a gradient to the open program.
+
+        Args:
+            gradients: A tensor per parameter, of its shape and dtype, from anywhere; those of the program
+                (``backward()``) unless given. A parameter without gradient is left alone.
+
+        Raises:
+            GraphError: outside of a program; at a second step in one program; if no parameter has a gradient;
+                if two schedulers are attached.
+            ArgumentError, ShapeError, DTypeError: if a gradient does not fit.
+        """
+        call = f"{self.name}.step()"
+        program = current_graph(call).program_for(call)
+        graph = self.join(call)
+        self.scheduler()
+        self._check_first(program)
+        found = gradients_for(self, program, gradients)
+        self._check_parameters(program, found)
+        with graph.scoped(self.name):
+            self._append_updates(graph, program, found)
+            for clock in (self.micro_steps, self.updates, self.applied):
+                clock.assign(clock + 1)
+        self._steps[program] = (frozenset(found), user_line())
+
+    def _check_first(self, program: ProgramContext) -> None:
+        if program in self._steps:
+            text = f"step: optimizer {self.name!r} steps twice in program {program.ir.name!r}"
+            first, here = f"at {self._steps[program][1]}", f"at {user_line()}"
+            hint = "call backward() on each loss, then step() once"
+            raise GraphError(message(text, first=first, second=here, hint=hint))
+
+    def _check_parameters(self, program: ProgramContext, found: Gradients) -> None:
+        if not self.same_parameters or not self._steps:
+            return
+        other, (updated, line) = next(iter(self._steps.items()))
+        different = [p.name for p in self.params if (p in updated) != (p in found)]
+        if different:
+            names = f"programs {other.ir.name!r} and {program.ir.name!r}"
+            raise GraphError(
+                message(
+                    f"step: {names} do not update the same parameters of {self.name!r}: {different[0]!r}",
+                    first=f"at {line}",
+                    second=f"at {user_line()}",
+                    expected="the same ones: PyTorch counts the updates of each parameter, lazyflow those "
+                    "of the optimizer",
+                    hint="one optimizer per program; or lazyflow.optim, where one count is for all",
+                )
+            )
+
+    def _append_updates(self, graph: GraphContext, program: ProgramContext, found: Gradients) -> None:
+        grouped = [(p, i) for i, group in enumerate(self.param_groups) for p in group.params if p in found]
+        members = {p: self._member(p, i) for p, i in grouped}
+        t = cast(self.applied, float64) + 1.0
+        columns = Columns(self.param_groups, [(found[p], member) for p, member in members.items()], t)
+        hoisted: dict[Rule, list[Value]] = {}
+        for parameter, index in grouped:
+            group = self.param_groups[index]
+            rule = self.rule(group, parameter.dtype)
+            if rule not in hoisted:
+                hoisted[rule] = rule.hoisted(graph, {name: columns.of(name, group) for name in rule.scalars})
+            variables = (parameter, *self._kept(parameter, rule))
+            inputs = [found[parameter].value, members[parameter].value, *hoisted[rule]]
+            attributes = {
+                "body": rule.body,
+                "variables": tuple(variable.ir for variable in variables),
+                "elements": 1,
+                "guarded": False,
+            }
+            origins = graph.origin(parameter.name)
+            graph.append(program.add_effect(make(primitives.update, inputs, attributes, origins)))
+
+    def _member(self, parameter: Parameter, index: int) -> Variable:
+        """The variable that holds the group of a parameter."""
+        if parameter not in self._members:
+            self._members[parameter] = self._stored(parameter, "group", index, (), int32)
+        return self._members[parameter]
+
+    def _kept(self, parameter: Parameter, rule: Rule) -> tuple[Variable, ...]:
+        """The state of a parameter, in the graph."""
+        if parameter not in self._state:
+            shape, dtype = parameter.shape, parameter.dtype
+            numbers = rule.state.items()
+            kept = [self._stored(parameter, name, first, shape, dtype) for name, first in numbers]
+            self._state[parameter] = tuple(kept)
+        for variable in (parameter, *self._state[parameter]):
+            _ = variable.value  # adopted by the graph that is open
+        return self._state[parameter]
+
+    def _stored(
+        self, parameter: Parameter, key: str, initial: float, shape: tuple[int, ...], dtype: DType
+    ) -> Variable:
+        return stored(lambda: parameter.name, key, self.location, initial, shape, dtype)
+
+    def rule(self, group: Group, dtype: DType) -> Rule:
+        """The traced update rule of a group, one for all groups of equal structure."""
+        key = (group.structure, dtype)
+        if key not in self._rules:
+            self._rules[key] = trace(
+                type(self).__name__,
+                dtype,
+                lambda scalars: _first(self.state(group.view(scalars))),
+                lambda p, g, state, scalars: self._traced(p, g, state, group, scalars),
+            )
+        return self._rules[key]
+
+    def _traced(self, p: Tensor, g: Tensor, state: State, group: Group, scalars: Scalars) -> Next:
+        h = group.view(scalars)
+        h.clip = None if h.clip_grad_max_norm is None else scalars("clip")
+        lr = scalars("lr") * h.lr_scale
+        return self.update(p, self.gradient(p, g, h), lr, scalars("t"), state, h)
+
+    def table(self) -> Table:
+        """What a plan keeps of the optimizer, for ``session.groups``; names are final by then."""
+        kind = type(self).__name__
+        return make_table(self.name, kind, self.param_groups, self._members, self._state)
+
+
+def _checked_name(name: object, kind: str) -> str:
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"{kind}: name={name!r} is not a name; expected a string")
+    return name or kind.lower()
+
+
+def _params(given: Mapping[str, Any], kind: str) -> Any:
+    """The argument ``params`` or its other name."""
+    first, second = given["params"], given["parameters"]
+    if isinstance(first, tuple) and first == ():
+        return second
+    if not (isinstance(second, tuple) and second == ()):
+        raise ArgumentTypeError(f"{kind}: params and parameters are two names of one argument, both given")
+    return first
+
+
+def _first(state: Sequence[str] | Mapping[str, float]) -> Mapping[str, float]:
+    return state if isinstance(state, Mapping) else dict.fromkeys(state, 0.0)

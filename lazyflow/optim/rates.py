@@ -1,0 +1,194 @@
+"""The rates of an optimizer's groups: the schedulers that make them, and the clocks they read."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lazyflow.context import GraphContext, ProgramContext, current_graph
+from lazyflow.location import user_line
+from lazyflow.ops.elementwise import cast
+from lazyflow.optim.groups import Group, stored
+from lazyflow.runtime.dtypes import float64, int64
+from lazyflow.runtime.errors import GraphError, message
+from lazyflow.tensor import Tensor
+from lazyflow.variable import Variable
+
+
+class Schedule(Protocol):
+    """What an optimizer needs of a scheduler."""
+
+    @property
+    def location(self) -> str:
+        """The user's line that made it."""
+
+    @property
+    def clock(self) -> Variable:
+        """The int64 scalar that counts its steps."""
+
+    def rate_for(self, group: int, base: Tensor, step: Tensor, /) -> Tensor:
+        """The rate of a group at a step; float64 scalars."""
+
+
+class Scheduled:
+    """What an optimizer is for its schedulers: rates that they make, and clocks.
+
+    Attributes:
+        name: The prefix of its variables' names.
+        location: The user's line that made it.
+        param_groups: Mappings with "params", "lr" (the rate of this update), "initial_lr" and the options.
+        schedulers: The schedulers that nobody else owns.
+    """
+
+    name: Any  # a str; an argument of the constructor too, whose type stands there
+    location: str
+    param_groups: list[Group]
+    schedulers: list[Schedule]
+
+    def _start(self) -> None:
+        """Begin without schedulers and clocks."""
+        self.schedulers = []
+        self._clocks: dict[str, Variable] = {}
+        self._rates: dict[int, Tensor] = {}
+        self._read_at = ""
+
+    @property
+    def micro_steps(self) -> Variable:
+        """The clock of the runs that have this optimizer's gradients."""
+        return self.clock("micro_steps")
+
+    @property
+    def updates(self) -> Variable:
+        """The clock of the attempted updates."""
+        return self.clock("updates")
+
+    @property
+    def applied(self) -> Variable:
+        """The clock of the updates that happened; rules read ``t = applied + 1``."""
+        return self.clock("applied")
+
+    def clock(self, name: str, initial: int | None = None) -> Variable:
+        """The int64 scalar ``OPTIMIZER/NAME``, made when it is first asked for.
+
+        Args:
+            name: What it counts.
+            initial: Its first value; the last one given holds, until the graph reads the clock.
+
+        Raises:
+            GraphError: if the graph has read it, from another first value.
+        """
+        if name not in self._clocks:
+            self._clocks[name] = stored(lambda: str(self.name), name, self.location, 0, (), int64)
+        clock = self._clocks[name]
+        if initial is not None and initial != clock.initial:
+            if clock.adopted:
+                text = (
+                    f"clock: {clock.name!r} was read already, starting at {clock.initial}, not at {initial}"
+                )
+                raise GraphError(message(text, here=f"at {user_line()}"))
+            clock.initial = clock.ir.initial = initial
+        return clock
+
+    def advance(self, clock: Variable) -> None:
+        """Append to the open program that a clock moves by one, where the update of its run was applied."""
+        program = current_graph("step()").program_for("step()")
+        clock.assign(clock + 1, when=self.applied_in(program))
+
+    def applied_in(self, program: ProgramContext) -> Tensor | None:
+        """The bool scalar that says whether a run of the program applies the update; None: every run does."""
+        return None
+
+    def base_lr(self, index: int) -> Tensor:
+        """The rate of a group from which the schedule starts: the variable NAME/groups/INDEX/lr."""
+        return self.param_groups[index].base
+
+    def attach(self, scheduler: Schedule) -> None:
+        """Let a scheduler make the rates from the base rates.
+
+        Raises:
+            GraphError: if a rate was read already.
+        """
+        self._check_unread("attached")
+        self.schedulers.append(scheduler)
+
+    def detach(self, scheduler: Schedule) -> None:
+        """Give a scheduler to a composition that owns it from now on.
+
+        Raises:
+            GraphError: if it is not attached here, or a rate was read already.
+        """
+        self._check_unread("composed")
+        rest = [each for each in self.schedulers if each is not scheduler]
+        if len(rest) == len(self.schedulers):
+            text = f"{type(scheduler).__name__} is not one of the schedulers of optimizer {self.name!r}"
+            hint = "a scheduler belongs to one composition, and to the optimizer that it was made for"
+            made = f"at {scheduler.location}"
+            raise GraphError(message(text, made=made, here=f"at {user_line()}", hint=hint))
+        self.schedulers = rest
+
+    def _check_unread(self, what: str) -> None:
+        if self._rates:
+            raise GraphError(
+                message(
+                    f"a scheduler is {what} after the rate of {self.name!r} was read",
+                    read=f"at {self._read_at}",
+                    here=f"at {user_line()}",
+                    hint="make the scheduler first: what read the rate has the one without it",
+                )
+            )
+
+    def scheduler(self) -> Schedule | None:
+        """The one scheduler that makes the rates, if there is one.
+
+        Raises:
+            GraphError: if there are two.
+        """
+        if len(self.schedulers) > 1:
+            first, second = self.schedulers[:2]
+            raise GraphError(
+                message(
+                    f"optimizer {self.name!r} has {len(self.schedulers)} schedulers that nobody composes",
+                    first=f"{type(first).__name__} made at {first.location}",
+                    second=f"{type(second).__name__} made at {second.location}",
+                    hint="ChainedScheduler([...]) applies each to the rate of the one before it, "
+                    "SequentialLR(...) one after the other",
+                )
+            )
+        return self.schedulers[0] if self.schedulers else None
+
+    def rate(self, index: int) -> Tensor:
+        """The rate of a group that this update uses: what the scheduler makes of the base rate."""
+        if index not in self._rates:
+            graph = self.join(f"{self.name}.lr")
+            scheduler = self.scheduler()
+            rate = self.base_lr(index)
+            with graph.scoped(f"{self.name}/lr"):
+                if scheduler is not None:
+                    rate = scheduler.rate_for(index, rate, cast(scheduler.clock, float64))
+                self._rates[index] = cast(rate, float64)
+            self._read_at = self._read_at or user_line()
+        return self._rates[index]
+
+    def join(self, call: str) -> GraphContext:
+        """Enter the open graph: its list of optimizers, and its state with the numbers of the groups.
+
+        Raises:
+            GraphError: if no graph is open, or another one has the optimizer.
+        """
+        graph = current_graph(call)
+        if self in graph.optimizers:
+            return graph
+        graph.check_open()
+        for group in self.param_groups:
+            for tensor in (each for tensors in group.numbers.values() for each in tensors):
+                _ = tensor.value  # a variable is adopted by the open graph
+                if tensor.graph is not graph:
+                    raise GraphError(
+                        message(
+                            f"{call}: optimizer {self.name!r} belongs to graph {tensor.graph.ir.name!r}",
+                            made=f"at {self.location}",
+                            here=f"at {user_line()}, in graph {graph.ir.name!r}",
+                            hint="make one optimizer per graph",
+                        )
+                    )
+        graph.optimizers.append(self)
+        return graph
