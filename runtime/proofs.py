@@ -101,6 +101,9 @@ class Accesses:
         self.names = frozenset(program.dimensions)
         self.dtypes: list[DType] = [dtypes.ALL[buffer.dtype] for buffer in program.buffers]
         self._sizes: dict[schema.Extent, Size] = {}
+        self._positive: set[schema.Extent] = set()
+        self._fits: dict[tuple[Size, schema.Extent], bool] = {}
+        self._ends: dict[tuple[schema.Extent, int, int], Size] = {}
         self._spans: dict[tuple[schema.Extent, schema.Extents, schema.Extents, schema.Extent], Span] = {}
         self._injective: dict[tuple[schema.Extents, schema.Extents], bool] = {}
 
@@ -118,11 +121,25 @@ class Accesses:
         """
         if len(extents) > MAX_RANK:
             raise PlanError(f"{len(extents)} axes; the limit is {MAX_RANK}")
-        shape = tuple(self.size(extent) for extent in extents)
-        for size in shape:
-            if not (size >= 1 if isinstance(size, int) else at_least(size, 1)):
-                raise PlanError(f"extent {size} is not certainly 1 or more")
-        return shape
+        for extent in extents:
+            if extent not in self._positive:
+                if not at_least(self.size(extent), 1):
+                    raise PlanError(f"extent {extent} is not certainly 1 or more")
+                self._positive.add(extent)
+        return tuple(self._sizes[extent] for extent in extents)
+
+    def end(self, buffer: schema.Buffer, itemsize: int) -> Size:
+        """The first byte of its slot behind a buffer."""
+        key = (buffer.size, itemsize, buffer.offset)
+        if key not in self._ends:
+            self._ends[key] = self.size(buffer.size) * itemsize + buffer.offset
+        return self._ends[key]
+
+    def fits(self, end: Size, slot: schema.Extent) -> bool:
+        """Whether a slot certainly has as many bytes."""
+        if (end, slot) not in self._fits:
+            self._fits[end, slot] = at_least(self.size(slot), end)
+        return self._fits[end, slot]
 
     def dtype(self, buffer: int) -> DType:
         """The dtype of a buffer.
@@ -189,9 +206,8 @@ class Accesses:
         row = self.buffers[buffer]
         if row.place != "arena":
             return Place((row.place, row.name), 0, None)
-        size = self.size(row.size)
-        end = row.offset + size * self.dtypes[buffer].itemsize if isinstance(size, int) else None
-        return Place(("arena", row.slot), row.offset, end)
+        end = self.end(row, self.dtypes[buffer].itemsize)
+        return Place(("arena", row.slot), row.offset, end if isinstance(end, int) else None)
 
 
 class Memory:

@@ -138,7 +138,9 @@ def cast(x: Array, dtype: DType) -> Array:
     if x.dtype in dtypes.HALF:
         x = x.astype(np.float32)
     limits = np.iinfo(dtype)
-    cut = np.where(x >= float(limits.max), limits.max, x.astype(dtype))
+    with np.errstate(invalid="ignore"):
+        cut = x.astype(dtype)
+    cut = np.where(x >= float(limits.max), limits.max, cut)
     cut = np.where(x <= float(limits.min), limits.min, cut)
     return np.where(np.isnan(x), 0, cut).astype(dtype)
 

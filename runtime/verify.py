@@ -214,8 +214,8 @@ def _verify_arena(accesses: Accesses, number: int, buffer: schema.Buffer, slots:
     itemsize = accesses.dtypes[number].itemsize
     if buffer.offset < 0 or buffer.offset % itemsize:
         raise PlanError(f"offset {buffer.offset} is no multiple of its elements' {itemsize} bytes")
-    end = accesses.size(buffer.size) * itemsize + buffer.offset
-    if not at_least(accesses.size(slots[buffer.slot]), end):
+    end = accesses.end(buffer, itemsize)
+    if not accesses.fits(end, slots[buffer.slot]):
         raise PlanError(f"it ends at byte {end} of slot {buffer.slot}, which has {slots[buffer.slot]}")
 
 

@@ -116,6 +116,17 @@ def _size(extent: schema.Extent) -> Any:
     return parse(extent) if isinstance(extent, str) else extent
 
 
+class _Fed(NamedTuple):
+    """A view that is made anew in every run, of the array that is fed."""
+
+    view: int
+    name: str
+    space: tuple[int, ...]
+    dtype: dtypes.DType
+    offset: int
+    steps: tuple[int, ...]
+
+
 class _Binding:
     """A program for given sizes: strided views of all that it touches, and a step per instruction."""
 
@@ -135,7 +146,7 @@ class _Binding:
         self.groups: list[tuple[int, int]] = []  # views of group indices, and how many groups there are
         self.printed: dict[int, Array] = {}
         self._starts = np.cumsum([0, *slots]).tolist()
-        self._fed: list[tuple[int, str, Any]] = []
+        self._fed: list[_Fed] = []
         self._own: dict[int, Array] = {}
         self._steps = [self._step(i, item) for i, item in enumerate(program.instructions)]
         self._fetches = {f.name: self.view(f.source, self.shape(f.shape)) for f in program.fetches}
@@ -145,16 +156,16 @@ class _Binding:
         views = self.views
         self.printed = {}
         try:
-            for view, name, make in self._fed:
-                views[view] = make(feeds[name])
+            for view, name, space, dtype, offset, steps in self._fed:
+                views[view] = np.ndarray(space, dtype, _raw(feeds[name]), offset, steps)
             self._check_groups()
             for step in self._steps:
                 step(views)
             fetches = {name: np.array(views[view], order="C") for name, view in self._fetches.items()}
             return fetches, self.printed
         finally:
-            for view, _, _ in self._fed:
-                views[view] = None  # the caller's arrays are not kept alive
+            for fed in self._fed:
+                views[fed.view] = None  # the caller's arrays are not kept alive
 
     def _check_groups(self) -> None:
         for view, groups in self.groups:
@@ -206,8 +217,7 @@ class _Binding:
         steps = tuple(stride * dtype.itemsize for stride in strides)
         number = len(self.views)
         if buffer.place == "feed":
-            make = lambda array: np.ndarray(space, dtype, _raw(array), offset, steps)  # noqa: E731
-            self._fed.append((number, buffer.name, make))
+            self._fed.append(_Fed(number, buffer.name, space, dtype, offset, steps))
             self.views.append(None)
         else:
             memory, start = self._memory(access.buffer, buffer, dtype)
@@ -348,10 +358,17 @@ def _gather(binding: _Binding, index: int, instruction: schema.Gather) -> Step:
     table = _Table(binding, instruction)
     where = binding.squeezed(instruction.index, table.space)
     out = binding.view(instruction.out, table.space)
+    index_strides = binding.strides(instruction.index)
+    whole = not any(index_strides[axis] for axis in table.moving)  # each index takes a whole row of the table
+    axes = [axis for axis in range(len(table.space)) if axis not in table.moving] + table.moving
 
     def step(views: list[Array]) -> None:
         check_index(views[where], table.size, binding.backend.document, instruction)
-        views[out][...] = views[table.view][table.positions(views[where])]
+        if whole:
+            rows = views[where].transpose(axes)[(..., *(0 for _ in table.moving))]
+            views[out].transpose(axes)[...] = views[table.view][rows]
+        else:
+            views[out][...] = views[table.view][table.positions(views[where])]
 
     return step
 
