@@ -95,3 +95,16 @@ from lazyflow.runtime.dtypes import int64 as int64
 from lazyflow.runtime.dtypes import int8 as int8
 from lazyflow.runtime.dtypes import uint32 as uint32
 from lazyflow.runtime.dtypes import uint8 as uint8
+from lazyflow.runtime.errors import LazyflowError as LazyflowError
+from lazyflow.runtime.errors import ShapeError as ShapeError
+from lazyflow.runtime.errors import DTypeError as DTypeError
+from lazyflow.runtime.errors import ArgumentError as ArgumentError
+from lazyflow.runtime.errors import ArgumentTypeError as ArgumentTypeError
+from lazyflow.runtime.errors import SymbolicError as SymbolicError
+from lazyflow.runtime.errors import GraphError as GraphError
+from lazyflow.runtime.errors import GradientError as GradientError
+from lazyflow.runtime.errors import FeedError as FeedError
+from lazyflow.runtime.errors import StateError as StateError
+from lazyflow.runtime.errors import PlanError as PlanError
+from lazyflow.runtime.errors import OutOfRangeError as OutOfRangeError
+from lazyflow.runtime.errors import SessionBusyError as SessionBusyError

@@ -286,21 +286,27 @@ def full(shape: Any, value: bool | int | float, dtype: object = None) -> Tensor:
         value: The number.
         dtype: The element type; float32, int64 or bool by the number's kind unless given.
     """
-    check_open("full")
-    found = tensor(value, "full") if dtype is None else number(value, dtypes.as_dtype(dtype))
-    return broadcast_to(found, shape)
+    return _filled("full", shape, value, dtype)
+
+
+def _filled(call: str, shape: Any, value: bool | int | float, dtype: object) -> Tensor:
+    check_open(call)
+    sizes = as_shape(shape, call)
+    return broadcast_to(
+        tensor(value, call) if dtype is None else number(value, dtypes.as_dtype(dtype)), sizes
+    )
 
 
 @function
 def zeros(shape: Any, dtype: object = dtypes.float32) -> Tensor:
     """Zeros of the given shape."""
-    return full(shape, 0, dtype)
+    return _filled("zeros", shape, 0, dtype)
 
 
 @function
 def ones(shape: Any, dtype: object = dtypes.float32) -> Tensor:
     """Ones of the given shape."""
-    return full(shape, 1, dtype)
+    return _filled("ones", shape, 1, dtype)
 
 
 @function

@@ -1,0 +1,118 @@
+"""The table of functions: NumPy, every backend in every dtype, central differences, and what is refused."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import lazyflow as lf
+from lazyflow.compiler import primitives
+from lazyflow.compiler.primitives import PRIMITIVES
+from lazyflow.ops.function import RULES
+from lazyflow.runtime import dtypes
+from ops.bad_calls import BAD_CALLS
+from ops.cases import CASES
+from ops.evaluation import Call, difference, evaluate, random_directions
+
+BACKENDS = ["numpy"]
+ROOMS = {f"lazyflow.ops.{room}" for room in ("elementwise", "reduction", "linalg", "shaping", "indexing")}
+FUNCTIONS = {f for f in map(lf.__getattr__, lf.__all__) if getattr(f, "__module__", None) in ROOMS}
+
+# Each op rounds once, and a backend may sum and fuse in another order than the interpreter.
+TOLERANCE = {lf.float64: 1e-13, lf.float32: 2e-6, lf.float16: 4e-3, lf.bfloat16: 3e-2}
+
+
+def as_list(value):
+    return value if isinstance(value, list) and value and isinstance(value[0], np.ndarray) else [value]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_function_equals_numpy(case):
+    results = Call(case, lf.float64).interpret()
+    for result, expected in zip(results, as_list(case.reference(*case.arguments)), strict=True):
+        assert result.shape == np.shape(expected)
+        # what NumPy gives in float64 for integers has float32 here
+        tolerance = 1e-14 if result.dtype != np.float32 else 1e-7
+        np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_backend_equals_interpreter(case, backend, dtype):
+    call = Call(case, dtype)
+    expected = call.interpret()
+    for result, value in zip(call.run(backend), expected, strict=True):
+        assert result.dtype == value.dtype
+        assert result.shape == value.shape
+        tolerance = TOLERANCE[dtype]
+        wide = (a.astype(np.float64) for a in (result, value))
+        np.testing.assert_allclose(*wide, rtol=tolerance, atol=tolerance)
+
+
+def differentiable(case):
+    call = Call(case, lf.float64)
+    inputs = any(feed.dtype == np.float64 for feed in call.feeds.values())
+    return case.gradient and inputs and all(dtypes.is_floating(y.dtype) for y in call.results)
+
+
+DIFFERENTIABLE = [case for case in CASES if differentiable(case)]
+
+
+def loss_of(call):
+    """A scalar: the results weighted by fixed random numbers, so that no two elements count the same."""
+    random = np.random.default_rng(7)
+    with call.graph:
+        parts = [lf.sum(y * random.standard_normal(y.shape)) for y in call.results]
+        return sum(parts[1:], parts[0])
+
+
+def gradient_along(call, loss, direction):
+    with call.graph:
+        wanted = {name: tensor for name, tensor in call.inputs.items() if name in direction}
+        found = lf.gradients(loss, list(wanted.values()))
+        total = sum(lf.sum(g * direction[name]) for name, g in zip(wanted, found, strict=True))
+    return evaluate(call.graph, [total], call.feeds, "float64")[0]
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+def test_gradient_equals_central_differences(case):
+    call = Call(case, lf.float64)
+    loss = loss_of(call)
+    direction = random_directions(call.feeds)
+    numeric = difference(
+        lambda feeds: evaluate(call.graph, [loss], feeds, "float64")[0], call.feeds, direction
+    )
+    # the step is 1e-6: the difference quotient is exact to about 1e-9 of the loss's terms
+    np.testing.assert_allclose(gradient_along(call, loss, direction), numeric, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("call", BAD_CALLS, ids=str)
+def test_bad_call_is_refused(call):
+    with lf.Graph(), pytest.raises(call.error) as caught:
+        call.call()
+    assert str(caught.value).startswith(call.starts)
+
+
+def test_no_function_lacks_a_row():
+    missing = FUNCTIONS - {case.function for case in CASES}
+    assert not missing, f"no row in CASES: {missing}"
+
+
+def test_no_function_that_can_be_called_wrongly_lacks_a_bad_call():
+    many = {f for f in FUNCTIONS if len(inspect.signature(f).parameters) > 1}
+    missing = many - {call.function for call in BAD_CALLS}
+    assert not missing, f"no row in BAD_CALLS: {missing}"
+
+
+def test_every_primitive_has_a_gradient_rule_or_a_stated_none():
+    missing = set(PRIMITIVES.values()) - RULES.keys()
+    assert not missing, f"no gradient_rule and no no_gradient: {missing}"
+
+
+def test_every_gradient_rule_is_checked_by_a_case():
+    used = {op.primitive for case in DIFFERENTIABLE for op in Call(case).graph.ir.ops}
+    second = {primitives.scatter_add}  # test_autograd.py: the gradient of a gradient
+    made_by_passes = {primitives.copy}
+    rules = {primitive for primitive, rule in RULES.items() if rule is not None}
+    assert rules - second - made_by_passes <= used
