@@ -205,11 +205,12 @@ class Graph:
 
     def replaced(self, ops: list[Op], programs: Mapping[str, Program], **changes: Any) -> Graph:
         """A graph with these ops and programs and otherwise this one's tables, copied."""
-        tables = {
+        tables: dict[str, Iterable[Any]] = {
             "variables": self.variables,
             "optimizers": self.optimizers,
             "reasons": self.reasons,
-        } | changes
+        }
+        tables.update(changes)
         return Graph(self.name, ops, programs=dict(programs), **{k: list(v) for k, v in tables.items()})
 
     def __str__(self) -> str:

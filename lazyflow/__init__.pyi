@@ -78,6 +78,7 @@ from lazyflow.ops.random import randn as randn
 from lazyflow.ops.random import uniform as uniform
 from lazyflow.ops.printing import print as print
 from lazyflow.autograd import gradients as gradients
+from lazyflow.compile import compile as compile
 from lazyflow.graph import Graph as Graph
 from lazyflow.tensor import Tensor as Tensor
 from lazyflow.append import constant as constant

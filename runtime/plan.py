@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.archive import fingerprint, read_archive, write_archive
+from lazyflow.runtime.backends.backend import Backend
 from lazyflow.runtime.backends.numpy import NumpyBackend
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, message
 from lazyflow.runtime.inspect.listing import listing
@@ -19,10 +22,18 @@ from lazyflow.runtime.verify import verify, verify_arrays
 
 Array: TypeAlias = NDArray[Any]
 
-_BACKENDS = {"auto": NumpyBackend, "numpy": NumpyBackend}
+_BACKENDS = ("auto", "numpy", "cpu")
 _PRECISIONS = (None, "float64")
 _SEED = "random/seed"  # the variable that all draws depend on
 _INIT = "init"  # the program that assigns what no plain number fills
+
+
+_logger = logging.getLogger("lazyflow")
+
+
+@cache
+def _say_once(text: str) -> None:
+    _logger.warning(text)
 
 
 class Plan:
@@ -57,7 +68,8 @@ class Plan:
         """Live variables on a backend, ready to run.
 
         Args:
-            backend: "auto" or "numpy".
+            backend: "numpy" (the reference), "cpu" (machine code for this host), or "auto": "cpu" where the
+                host has the compiler for it, else "numpy".
             seed: What all random draws depend on, initial values too: 0 unless given. Where the plan was
                 saved with a state, that state's seed stays unless another is given.
             precision: None, or "float64" to keep and compute every floating value in float64.
@@ -70,7 +82,7 @@ class Plan:
         if precision not in _PRECISIONS:
             raise ArgumentError(message(f"precision: {precision!r} is none", expected="None or 'float64'"))
         _check_seed(seed)
-        executor = _BACKENDS[backend](self.document, self.constants, precision)
+        executor = self._backend(backend, precision)
         session = Session(self.document, executor, precision)
         if self.state is not None:
             session.load_state_dict(self.state)
@@ -80,6 +92,25 @@ class Plan:
         if self.state is None and any(program.name == _INIT for program in self.document.programs):
             session.run(_INIT)
         return session
+
+    def _backend(self, name: str, precision: str | None) -> Backend:
+        if precision is not None and name == "cpu":
+            raise ArgumentError(
+                message("precision: the cpu backend computes as the plan says", hint='backend="numpy"')
+            )
+        if precision is None and name != "numpy":
+            try:
+                # here, because a plan runs where llvmlite is not installed
+                from lazyflow.runtime.backends.cpu.cpu import CpuBackend
+            except ImportError as error:
+                if name == "cpu":
+                    raise ArgumentError(
+                        message(f"the cpu backend needs {error.name}", hint="pip install llvmlite scipy")
+                    ) from error
+                _say_once(f"{error.name} is not installed: plans run on the numpy backend, which is slower")
+            else:
+                return CpuBackend(self.document, self.constants)
+        return NumpyBackend(self.document, self.constants, precision)
 
     def save(self, path: str | os.PathLike[str], state: Session | Mapping[str, Array] | None = None) -> None:
         """Write the plan to a .lfplan file: all that is needed to run it, without the code that built it.

@@ -72,6 +72,7 @@ class Writer:
         self.entry: list[str] = []  # allocas: they belong into the first block
         self._count = 0
         self.declarations: set[str] = set()
+        self.functions: set[tuple[str, int]] = set()  # of vectormath, with their widths
 
     def fresh(self, prefix: str = "v") -> str:
         """A new name."""
@@ -97,6 +98,15 @@ class Writer:
         name = f"%{self.fresh('slot')}"
         self.entry.append(f"  {name} = alloca {type_}")
         return name
+
+    @contextmanager
+    def at_entry(self) -> Iterator[None]:
+        """Write into the first block instead, whose values are known everywhere."""
+        lines, self.lines = self.lines, self.entry
+        try:
+            yield
+        finally:
+            self.lines = lines
 
     def call(self, result: str, function: str, *arguments: str) -> str:
         """A call of an outside function; each argument is "type value"."""

@@ -1,0 +1,458 @@
+"""A kernel as a function: outer loops, passes over the inner axes, lanes.
+
+The function takes the addresses of its accesses, the sizes of the named dimensions, and a range of its first
+loop, so that several threads can share it. A sum has one accumulator per lane, folded in a fixed order: its
+bits depend on the shape alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.backends.cpu.lanes import Lanes, apply, from_stored, rounded, to_stored
+from lazyflow.runtime.backends.cpu.nest import COSTLY, GENERATORS, SCRATCH_LIMIT, Nest, Read, as_size
+from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, number, vector
+from lazyflow.runtime.dimensions import Dimension, Size
+
+Values = dict[int, str]
+
+
+class Sizes:
+    """The values of sizes inside a function: computed once, in its first block, from the named dimensions."""
+
+    def __init__(self, writer: Writer, names: Sequence[str]) -> None:
+        self.writer = writer
+        self.names = names
+        self._known: dict[Size, str] = {}
+
+    def __getitem__(self, size: Size) -> str:
+        if isinstance(size, int):
+            return str(size)
+        if size not in self._known:
+            with self.writer.at_entry():
+                self._known[size] = self._compute(size)
+        return self._known[size]
+
+    def _compute(self, size: Dimension) -> str:
+        writer, total = self.writer, "0"
+        for monomial, coefficient in size.terms:
+            product = str(coefficient)
+            for name in monomial:
+                place = writer.let(f"getelementptr i64, ptr %sizes, i64 {self.names.index(name)}")
+                product = writer.let(f"mul i64 {product}, {writer.let(f'load i64, ptr {place}')}")
+            total = writer.let(f"add i64 {total}, {product}")
+        return total
+
+
+class KernelFunction:
+    """Writes the function of one nest.
+
+    Args:
+        nest: The loops.
+        names: The named dimensions of the program, in the order in which ``%sizes`` holds them.
+        late_writes: Whether a write may touch memory that the nest reads; all then happen in the last pass.
+        scalars: How many of the reads are given as values instead of addresses (the last ones).
+    """
+
+    def __init__(self, nest: Nest, names: Sequence[str], late_writes: bool, scalars: int = 0) -> None:
+        self.nest = nest
+        self.writer = Writer()
+        self.sizes = Sizes(self.writer, names)
+        self.scalars = scalars
+        last = max((s for v, s in enumerate(nest.stages) if not nest.fixed[v]), default=0)
+        self.write_stage = {v: last if late_writes else nest.stages[v] for v in nest.results}
+        self.passes = last + 1
+        self._scratch: dict[int, str] = {}  # rows of costly values that passes before have kept
+        self._kept: dict[int, str] = {}  # those that this pass keeps
+
+    def text(self, name: str) -> str:
+        """The definition of the function under a name."""
+        nest, writer = self.nest, self.writer
+        if nest.columns:
+            self._emit_columns()
+        else:
+            self._emit_rows()
+        writer.line("ret void")
+        given = nest.arity - self.scalars
+        parameters = [f"ptr %a{i}" for i in range(given)]
+        parameters += [f"{COMPUTED[nest.reads[i].dtype]} %a{i}" for i in range(given, nest.arity)]
+        parameters += [f"ptr %w{i}" for i in range(len(nest.writes))]
+        parameters += ["ptr %sizes", "i64 %begin", "i64 %end"]
+        lines = "\n".join(["entry:", *writer.entry, *writer.lines])
+        return f"define internal void @{name}({', '.join(parameters)}) #0 {{\n{lines}\n}}"
+
+    @property
+    def range(self) -> Size:
+        """The extent of the loop that %begin and %end bound; 1 where the nest cannot be shared."""
+        nest = self.nest
+        if nest.columns:
+            return nest.extents[nest.lane_axis]
+        if nest.outer:
+            return nest.extents[0]
+        return nest.extents[0] if len(nest.extents) == 1 and not self._reduces() else 1
+
+    def _reduces(self) -> bool:
+        return any(self.nest.is_reduction(v) for v in range(self.nest.arity, len(self.nest.stages)))
+
+    # --- rows: lanes run along an inner axis ---------------------------------------------------------------
+
+    def _emit_rows(self) -> None:
+        nest = self.nest
+        shared = nest.outer == 0 and len(nest.extents) == 1 and not self._reduces()
+        with ExitStack() as loops:
+            index: list[str] = []
+            for axis in range(nest.outer):
+                bounds = ("%begin", "%end") if axis == 0 else ("0", self.sizes[nest.extents[axis]])
+                index.append(loops.enter_context(self.writer.loop(*bounds)))
+            row: Values = {}
+            self._compute_fixed(row, index, 1, stage=0)
+            for stage in range(self.passes):
+                self._pass(stage, row, index, shared)
+                self._compute_fixed(row, index, 1, stage=stage + 1)
+            self._write_fixed(row, index, 1)
+
+    def _pass(self, stage: int, row: Values, index: list[str], shared: bool) -> None:
+        wanted = self._wanted(stage)
+        if not wanted:
+            return
+        nest, writer, width = self.nest, self.writer, self.nest.width
+        start, stop = ("%begin", "%end") if shared else ("0", self.sizes[nest.extents[nest.lane_axis]])
+        reduced = self._reduced_in(stage)
+        wide = {v: Accumulator(self, v, width) for v in reduced}
+        narrow = {v: Accumulator(self, v, 1) for v in reduced} if width > 1 else wide
+        with self._inner_loops(index, skip=nest.lane_axis) as place:
+            rest = start
+            if width > 1:
+                with writer.loop(start, stop, width) as lane:
+                    self._point(stage, wanted, row, place(lane), width, 1, wide)
+                rest = writer.whole_steps(start, stop, width)
+            with writer.loop(rest, stop) as lane:
+                self._point(stage, wanted, row, place(lane), 1, 1, narrow)
+        for value in reduced:
+            total = wide[value].folded()
+            if width > 1:
+                total = narrow[value].joined(total)
+            row[value] = rounded(writer, 1, total, nest.dtype(value))
+        self._scratch |= self._kept
+        self._kept.clear()
+
+    @contextmanager
+    def _inner_loops(self, index: list[str], skip: int | None) -> Iterator[_Place]:
+        nest = self.nest
+        with ExitStack() as loops:
+            inner: dict[int, str] = {}
+            for axis in range(nest.outer, len(nest.extents)):
+                if axis != skip:
+                    inner[axis] = loops.enter_context(self.writer.loop("0", self.sizes[nest.extents[axis]]))
+            yield _Place(index, inner, len(nest.extents), nest.lane_axis)
+
+    # --- columns: lanes run along an outer axis ------------------------------------------------------------
+
+    def _emit_columns(self) -> None:
+        nest, writer = self.nest, self.writer
+        with ExitStack() as loops:
+            others = {
+                axis: loops.enter_context(writer.loop("0", self.sizes[nest.extents[axis]]))
+                for axis in range(nest.outer)
+                if axis != nest.lane_axis
+            }
+            rest = "%begin"
+            if nest.width > 1:
+                with writer.loop("%begin", "%end", nest.width) as lane:
+                    self._column(
+                        [(others | {nest.lane_axis: lane})[a] for a in range(nest.outer)], nest.width
+                    )
+                rest = writer.whole_steps("%begin", "%end", nest.width)
+            with writer.loop(rest, "%end") as lane:
+                self._column([(others | {nest.lane_axis: lane})[a] for a in range(nest.outer)], 1)
+
+    def _column(self, index: list[str], width: int) -> None:
+        row: Values = {}
+        self._compute_fixed(row, index, width, stage=0)
+        for stage in range(self.passes):
+            wanted = self._wanted(stage)
+            if wanted:
+                totals = {v: Accumulator(self, v, width) for v in self._reduced_in(stage)}
+                with self._inner_loops(index, skip=None) as place:
+                    self._point(stage, wanted, row, place(None), width, width, totals)
+                for value, total in totals.items():
+                    row[value] = rounded(self.writer, width, total.load(), self.nest.dtype(value))
+            self._compute_fixed(row, index, width, stage=stage + 1)
+        self._write_fixed(row, index, width)
+
+    # --- values --------------------------------------------------------------------------------------------
+
+    def _reduced_in(self, stage: int) -> list[int]:
+        nest = self.nest
+        values = range(nest.arity, len(nest.stages))
+        return [v for v in values if nest.is_reduction(v) and nest.stages[v] == stage + 1]
+
+    def _written_in(self, stage: int) -> list[int]:
+        nest = self.nest
+        return [i for i, v in enumerate(nest.results) if not nest.fixed[v] and self.write_stage[v] == stage]
+
+    def _wanted(self, stage: int) -> list[int]:
+        """The values that a pass computes at each point, in order."""
+        nest = self.nest
+        stack = [nest.body[v - nest.arity].args[0] for v in self._reduced_in(stage)]
+        stack += [nest.results[i] for i in self._written_in(stage)]
+        seen: set[int] = set(stack)
+        while stack:
+            value = stack.pop()
+            call = nest.call(value)
+            if call is None or nest.fixed[value] or value in self._scratch:
+                continue
+            for argument in call.args:
+                if argument not in seen:
+                    seen.add(argument)
+                    stack.append(argument)
+        return sorted(seen)
+
+    def _compute_fixed(self, row: Values, index: list[str], width: int, stage: int) -> None:
+        """The values of a stage that do not vary along the inner axes."""
+        nest = self.nest
+        place = [*index, *["0"] * nest.inner]
+        for value, fixed in enumerate(nest.fixed):
+            if fixed and nest.stages[value] == stage and value not in row and not nest.is_reduction(value):
+                row[value] = self._value(value, row, place, width, nest.lane_axis if nest.columns else -1)
+
+    def _point(
+        self, stage: int, wanted: list[int], row: Values, place: list[str], width: int, row_width: int,
+        totals: dict[int, Accumulator],
+    ) -> None:  # fmt: skip
+        """One step of a pass: loads, computes, accumulates, then stores."""
+        nest, writer = self.nest, self.writer
+        point: Values = {}
+        for value in wanted:
+            if value in row:
+                spread = width if row_width == 1 else 1
+                point[value] = writer.splatted(row[value], COMPUTED[nest.dtype(value)], spread)
+            elif value in self._scratch:
+                point[value] = self._load_scratch(value, place, width)
+            else:
+                point[value] = self._value(value, point, place, width, nest.lane_axis)
+                self._keep(value, stage, point[value], place, width)
+        for value, total in totals.items():
+            total.add(point[nest.body[value - nest.arity].args[0]], place)
+        for i in self._written_in(stage):
+            self._store(i, point[nest.results[i]], place, width)
+
+    def _value(self, value: int, known: Values, place: list[str], width: int, lane_axis: int) -> str:
+        nest, writer = self.nest, self.writer
+        call = nest.call(value)
+        if call is None:
+            return self._load(value, place, width, lane_axis)
+        dtype = dtypes.ALL[call.dtype]
+        if call.op in GENERATORS:
+            return self._generated(value, place, width, lane_axis)
+        operand = nest.dtype(call.args[-1])
+        return apply(writer, width, call.op, [known[a] for a in call.args], operand, dtype)
+
+    def _generated(self, value: int, place: list[str], width: int, lane_axis: int) -> str:
+        nest, writer = self.nest, self.writer
+        call = nest.body[value - nest.arity]
+        type_ = COMPUTED[dtypes.ALL[call.dtype]]
+        given = call.value if call.value is not None else 0
+        if call.op == "literal":
+            text = number(given, type_)
+            return writer.splatted(rounded(writer, 1, text, dtypes.ALL[call.dtype]), type_, width)
+        if call.op == "size":
+            return writer.splatted(self.sizes[as_size(str(given))], "i64", width)
+        axis = nest.axes[int(given)]
+        result = writer.splatted(place[axis], "i64", width)
+        if axis != lane_axis or width == 1:
+            return result
+        steps = ", ".join(f"i64 {lane}" for lane in range(width))
+        return writer.let(f"add <{width} x i64> {result}, <{steps}>")
+
+    # --- memory --------------------------------------------------------------------------------------------
+
+    def _address(self, pointer: str, access: Read, place: list[str]) -> str:
+        writer, offset = self.writer, "0"
+        for stride, index in zip(access.strides, place, strict=True):
+            if stride != 0 and index != "0":
+                step = index if stride == 1 else writer.let(f"mul i64 {index}, {self.sizes[stride]}")
+                offset = step if offset == "0" else writer.let(f"add i64 {offset}, {step}")
+        return writer.let(f"getelementptr {STORED[access.dtype]}, ptr {pointer}, i64 {offset}")
+
+    def _load(self, value: int, place: list[str], width: int, lane_axis: int) -> str:
+        writer, access = self.writer, self.nest.reads[value]
+        if value >= self.nest.arity - self.scalars:
+            return writer.splatted(f"%a{value}", COMPUTED[access.dtype], width)
+        type_ = STORED[access.dtype]
+        address = self._address(f"%a{value}", access, place)
+        stride = access.strides[lane_axis] if width > 1 else 1
+        align = access.dtype.itemsize
+        if stride == 1:
+            loaded = writer.let(f"load {vector(type_, width)}, ptr {address}, align {align}")
+        elif stride == 0:
+            loaded = writer.splatted(writer.let(f"load {type_}, ptr {address}, align {align}"), type_, width)
+        else:
+            loaded = "poison"
+            for lane in range(width):
+                one = writer.let(
+                    f"load {type_}, ptr {self._lane(address, type_, stride, lane)}, align {align}"
+                )
+                loaded = writer.let(f"insertelement <{width} x {type_}> {loaded}, {type_} {one}, i64 {lane}")
+        return from_stored(writer, width, loaded, access.dtype)
+
+    def _lane(self, address: str, type_: str, stride: Size, lane: int) -> str:
+        step = self.writer.let(f"mul i64 {self.sizes[stride]}, {lane}")
+        return self.writer.let(f"getelementptr {type_}, ptr {address}, i64 {step}")
+
+    def _store(self, write: int, value: str, place: list[str], width: int) -> None:
+        writer, access = self.writer, self.nest.writes[write]
+        type_ = STORED[access.dtype]
+        stored = to_stored(writer, width, value, access.dtype)
+        address = self._address(f"%w{write}", access, place)
+        stride = access.strides[self.nest.lane_axis] if width > 1 else 1
+        align = access.dtype.itemsize
+        if stride == 1:
+            writer.line(f"store {vector(type_, width)} {stored}, ptr {address}, align {align}")
+            return
+        for lane in range(width):
+            one = writer.let(f"extractelement <{width} x {type_}> {stored}, i64 {lane}")
+            writer.line(f"store {type_} {one}, ptr {self._lane(address, type_, stride, lane)}, align {align}")
+
+    def _write_fixed(self, row: Values, index: list[str], width: int) -> None:
+        nest = self.nest
+        for i, value in enumerate(nest.results):
+            if nest.fixed[value]:
+                self._store(i, row[value], [*index, *["0"] * nest.inner], width)
+
+    # --- costly values that a later pass needs again are kept in a row of scratch memory -------------------
+
+    def _keep(self, value: int, stage: int, computed: str, place: list[str], width: int) -> None:
+        nest = self.nest
+        call, extent = nest.call(value), nest.extents[nest.lane_axis]
+        small = isinstance(extent, int) and extent <= SCRATCH_LIMIT and nest.inner == 1 and not nest.columns
+        if not small or call is None or call.op not in COSTLY or not self._needed_after(value, stage):
+            return
+        type_ = COMPUTED[nest.dtype(value)]
+        if value not in self._kept:
+            self._kept[value] = self.writer.slot(f"[{extent} x {type_}], align 64")
+        address = self.writer.let(
+            f"getelementptr {type_}, ptr {self._kept[value]}, i64 {place[nest.lane_axis]}"
+        )
+        self.writer.line(f"store {vector(type_, width)} {computed}, ptr {address}, align 4")
+
+    def _needed_after(self, value: int, stage: int) -> bool:
+        return any(value in self._wanted(later) for later in range(stage + 1, self.passes))
+
+    def _load_scratch(self, value: int, place: list[str], width: int) -> str:
+        type_ = COMPUTED[self.nest.dtype(value)]
+        address = self.writer.let(
+            f"getelementptr {type_}, ptr {self._scratch[value]}, i64 {place[self.nest.lane_axis]}"
+        )
+        return self.writer.let(f"load {vector(type_, width)}, ptr {address}, align 4")
+
+
+class _Place:
+    """The index of each axis at a point of a pass."""
+
+    def __init__(self, outer: list[str], inner: dict[int, str], axes: int, lane_axis: int) -> None:
+        self._outer, self._inner, self._axes, self._lane_axis = outer, inner, axes, lane_axis
+
+    def __call__(self, lane: str | None) -> list[str]:
+        known = dict(enumerate(self._outer)) | self._inner
+        if lane is not None:
+            known[self._lane_axis] = lane
+        return [known[axis] for axis in range(self._axes)]
+
+
+class Accumulator:
+    """A reduction on lanes, in memory that LLVM turns into registers."""
+
+    def __init__(self, function: KernelFunction, value: int, width: int) -> None:
+        nest = function.nest
+        call = nest.body[value - nest.arity]
+        self.op, self.width, self.writer, self.function = call.op, width, function.writer, function
+        self.dtype = nest.dtype(call.args[0])
+        wide = dtypes.float32 if self.dtype in dtypes.HALF else self.dtype
+        self.lanes = Lanes(self.writer, width, wide)
+        self.slot = self.writer.slot(self.lanes.type)
+        self.writer.line(f"store {self.lanes.type} {self.lanes.number(self._neutral())}, ptr {self.slot}")
+        self.position = self.writer.slot("i64") if self.op == "argmax" else ""
+        if self.position:
+            self.writer.line(f"store i64 -1, ptr {self.position}")
+
+    def _neutral(self) -> bool | int | float:
+        if self.op == "reduce_sum":
+            return 0
+        lowest = self.op in ("reduce_max", "argmax")
+        if self.dtype in dtypes.FLOATING:
+            return float("-inf") if lowest else float("inf")
+        if self.dtype == dtypes.bool_:
+            return not lowest
+        bits: int = 8 * self.dtype.itemsize
+        if self.lanes.unsigned:
+            return 0 if lowest else 2**bits - 1
+        return -(2 ** (bits - 1)) if lowest else 2 ** (bits - 1) - 1
+
+    def load(self) -> str:
+        """What has been gathered."""
+        if self.op == "argmax":
+            return self.writer.let(f"load i64, ptr {self.position}")
+        return self.writer.let(f"load {self.lanes.type}, ptr {self.slot}")
+
+    def add(self, x: str, place: list[str]) -> None:
+        """Take one more element per lane."""
+        if self.op == "argmax":
+            self._add_position(x, place)
+            return
+        total = self._combine(self.lanes, self.writer.let(f"load {self.lanes.type}, ptr {self.slot}"), x)
+        self.writer.line(f"store {self.lanes.type} {total}, ptr {self.slot}")
+
+    def _combine(self, lanes: Lanes, a: str, b: str) -> str:
+        name = {"reduce_sum": "add", "reduce_max": "maximum", "reduce_min": "minimum"}[self.op]
+        if lanes.scalar == "i1":
+            return lanes.op("or" if name == "maximum" else "and", a, b)
+        return apply(self.writer, lanes.width, name, [a, b], lanes.dtype, lanes.dtype)
+
+    def folded(self) -> str:
+        """All lanes combined, halves with halves: the order is fixed."""
+        value, width = self.load(), self.width
+        while width > 1:
+            half = width // 2
+            parts = []
+            for start in (0, half):
+                lanes = ", ".join(f"i32 {start + i}" for i in range(half))
+                type_ = vector(self.lanes.scalar, width)
+                parts.append(
+                    self.writer.let(
+                        f"shufflevector {type_} {value}, {type_} poison, <{half} x i32> <{lanes}>"
+                    )
+                )
+            width = half
+            if width == 1:
+                parts = [
+                    self.writer.let(f"extractelement <1 x {self.lanes.scalar}> {part}, i64 0")
+                    for part in parts
+                ]
+            value = self._combine(Lanes(self.writer, width, self.lanes.dtype), *parts)
+        return value
+
+    def joined(self, total: str) -> str:
+        """The lanes' total and what this accumulator, of the rest, has gathered."""
+        return self._combine(self.lanes, total, self.load())
+
+    def _add_position(self, x: str, place: list[str]) -> None:
+        """Keep the first of the largest; NaN counts as largest."""
+        writer, lanes, nest = self.writer, self.lanes, self.function.nest
+        best = writer.let(f"load {lanes.type}, ptr {self.slot}")
+        known = writer.let(f"load i64, ptr {self.position}")
+        first = writer.let(f"icmp eq i64 {known}, -1")
+        better = apply(writer, 1, "gt", [x, best], lanes.dtype, dtypes.bool_)
+        if lanes.floating:
+            is_nan, was_nan = lanes.compare("uno", x, x), lanes.compare("ord", best, best)
+            better = lanes.bools("or", better, lanes.bools("and", is_nan, was_nan))
+        better = lanes.bools("or", better, first)
+        position = "0"
+        for axis in range(nest.outer, len(nest.extents)):
+            scaled = writer.let(f"mul i64 {position}, {self.function.sizes[nest.extents[axis]]}")
+            position = writer.let(f"add i64 {scaled}, {place[axis]}")
+        writer.line(f"store {lanes.type} {lanes.select(better, x, best)}, ptr {self.slot}")
+        chosen = writer.let(f"select i1 {better}, i64 {position}, i64 {known}")
+        writer.line(f"store i64 {chosen}, ptr {self.position}")

@@ -1,0 +1,173 @@
+"""A kernel's loops: which axes merge, which one runs along the lanes, what each stage computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.dimensions import Size, elements, parse
+from lazyflow.runtime.dtypes import DType
+from lazyflow.runtime.scalars import SCALARS
+
+LANES = 16
+GENERATORS = ("literal", "size", "index")
+COSTLY = frozenset(("exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos", "pow", "philox"))
+SCRATCH_LIMIT = 4096  # elements of a row that are kept between stages
+
+
+def as_size(extent: schema.Extent) -> Size:
+    """An extent of the document as a size."""
+    return extent if isinstance(extent, int) else parse(extent)
+
+
+@dataclass
+class Read:
+    """One access of a kernel: the dtype of its elements and its stride along each axis."""
+
+    dtype: DType
+    strides: list[Size]
+
+
+@dataclass
+class Nest:
+    """A kernel with its axes merged where all accesses allow it.
+
+    Attributes:
+        extents: The axes that remain, outer ones first.
+        inner: How many of the last axes the reductions run over.
+        reads, writes: The accesses, over the remaining axes.
+        axes: For each axis of the kernel's space that an "index" call names, where it is now.
+        stages: For each value of the body, the pass over the inner axes that first can compute it.
+        fixed: Whether each value is the same along all inner axes.
+    """
+
+    extents: list[Size]
+    inner: int
+    reads: list[Read]
+    writes: list[Read]
+    body: tuple[schema.Call, ...]
+    results: list[int]
+    axes: dict[int, int] = field(default_factory=dict)
+    stages: list[int] = field(default_factory=list)
+    fixed: list[bool] = field(default_factory=list)
+    lane_axis: int = 0
+    width: int = LANES
+
+    @property
+    def arity(self) -> int:
+        """The number of reads."""
+        return len(self.reads)
+
+    @property
+    def outer(self) -> int:
+        """The number of outer axes."""
+        return len(self.extents) - self.inner
+
+    @property
+    def columns(self) -> bool:
+        """Whether the lanes run along an outer axis while the inner axes are reduced one by one."""
+        return self.inner > 0 and self.lane_axis < self.outer
+
+    def call(self, value: int) -> schema.Call | None:
+        """The call that makes a value; None for a read."""
+        return self.body[value - self.arity] if value >= self.arity else None
+
+    def dtype(self, value: int) -> DType:
+        """The dtype of a value."""
+        call = self.call(value)
+        return self.reads[value].dtype if call is None else dtypes.ALL[call.dtype]
+
+    def is_reduction(self, value: int) -> bool:
+        """Whether a value is reduced over the inner axes."""
+        call = self.call(value)
+        return call is not None and call.op not in GENERATORS and SCALARS[call.op].reduction
+
+
+def make_nest(
+    space: schema.Extents,
+    inner: int,
+    reads: list[Read],
+    writes: list[Read],
+    body: tuple[schema.Call, ...],
+    results: list[int],
+) -> Nest:
+    """The loops of a kernel; the accesses come with a stride for each axis of the space."""
+    nest = Nest([as_size(e) for e in space], inner, reads, writes, body, results)
+    indexed = {int(call.value or 0) for call in body if call.op == "index"}
+    _merge_axes(nest, indexed)
+    if not nest.extents:
+        nest.extents, nest.axes = [1], dict.fromkeys(indexed, 0)
+        for access in (*nest.reads, *nest.writes):
+            access.strides = [0]
+    _choose_lanes(nest)
+    _find_levels(nest)
+    return nest
+
+
+def _merge_axes(nest: Nest, indexed: set[int]) -> None:
+    accesses = [*nest.reads, *nest.writes]
+    outer = nest.outer
+    kept: list[int] = []
+    for axis in range(len(nest.extents)):
+        if nest.extents[axis] == 1 and axis not in indexed:
+            continue
+        last = kept[-1] if kept else None
+        mergeable = last is not None and (last < outer) == (axis < outer) and not {last, axis} & indexed
+        if mergeable and last is not None and _contiguous(accesses, last, axis, nest.extents[axis]):
+            nest.extents[axis] = nest.extents[last] * nest.extents[axis]
+            kept[-1] = axis
+        else:
+            kept.append(axis)
+    nest.inner = sum(axis >= outer for axis in kept)
+    nest.axes = {axis: kept.index(axis) for axis in sorted(indexed)}
+    nest.extents = [nest.extents[axis] for axis in kept]
+    for access in accesses:
+        access.strides = [access.strides[axis] for axis in kept]
+
+
+def _contiguous(accesses: list[Read], first: int, second: int, extent: Size) -> bool:
+    return all(a.strides[first] == a.strides[second] * extent for a in accesses)
+
+
+def _choose_lanes(nest: Nest) -> None:
+    """Lanes run along the axis on which most accesses move by one element, the last of equals."""
+    score = [
+        sum(a.strides[axis] == 1 for a in (*nest.reads, *nest.writes)) for axis in range(len(nest.extents))
+    ]
+    nest.lane_axis = max(range(len(score)), key=lambda axis: (score[axis], axis))
+    extent = nest.extents[nest.lane_axis]
+    if isinstance(extent, int):
+        while nest.width > extent:
+            nest.width //= 2
+    if any(call.op == "argmax" for call in nest.body):
+        nest.width = 1
+    if (
+        nest.inner == 0
+    ):  # a map: its lane axis is the one pass, what does not vary along it is computed before
+        order = [a for a in range(len(nest.extents)) if a != nest.lane_axis] + [nest.lane_axis]
+        nest.extents = [nest.extents[a] for a in order]
+        nest.axes = {axis: order.index(place) for axis, place in nest.axes.items()}
+        for access in (*nest.reads, *nest.writes):
+            access.strides = [access.strides[a] for a in order]
+        nest.inner, nest.lane_axis = 1, len(order) - 1
+
+
+def _find_levels(nest: Nest) -> None:
+    for value in range(nest.arity + len(nest.body)):
+        call = nest.call(value)
+        if call is None:
+            nest.fixed.append(all(s == 0 for s in nest.reads[value].strides[nest.outer :]))
+            nest.stages.append(0)
+        elif call.op in GENERATORS:
+            nest.fixed.append(call.op != "index" or nest.axes[int(call.value or 0)] < nest.outer)
+            nest.stages.append(0)
+        else:
+            reduces = nest.is_reduction(value)
+            nest.fixed.append(reduces or all(nest.fixed[a] for a in call.args))
+            nest.stages.append(max((nest.stages[a] for a in call.args), default=0) + reduces)
+
+
+def work(nest: Nest) -> Size:
+    """Scalar operations of the whole nest: a measure of whether it is worth several threads."""
+    weight = 1 + len(nest.body) + 8 * sum(call.op in COSTLY for call in nest.body)
+    return elements(nest.extents) * weight
