@@ -59,6 +59,8 @@ class Variable(Tensor):
         self.naming: Callable[[], str] | None = None if name is None else lambda: name
         self.owner: object = None
         self.ir = ir.Variable(name or "", self._shape, found, trainable, location=user_line())
+        if isinstance(self.initial, bool | int | float):
+            self.ir.initial = self.initial
 
     @property
     def value(self) -> Value:
@@ -87,6 +89,10 @@ class Variable(Tensor):
     def adopted(self) -> bool:
         """Whether a graph uses it."""
         return hasattr(self, "_value")
+
+    def release(self) -> None:
+        """Let another graph adopt it: for the maker of a graph to which nothing is appended any more."""
+        del self._value, self.graph
 
     @property
     def shape(self) -> tuple[int, ...]:

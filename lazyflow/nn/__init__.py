@@ -8,6 +8,7 @@ from lazyflow.nn.activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softma
 from lazyflow.nn.container import ModuleList, Sequential
 from lazyflow.nn.dropout import Dropout
 from lazyflow.nn.embedding import Embedding
+from lazyflow.nn.graph import Graph
 from lazyflow.nn.linear import Flatten, Identity, Linear
 from lazyflow.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from lazyflow.nn.module import Module
@@ -21,6 +22,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "Graph",
     "Identity",
     "LayerNorm",
     "Linear",

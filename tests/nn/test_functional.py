@@ -288,7 +288,7 @@ def test_dropout_of_a_model_that_predicts_is_nothing():
 
 
 def run_with_state(graph, feeds):
-    session = lf.compile(graph).session(seed=3)
+    session = lf.compile(graph).session("numpy", seed=3)
     return session.run("main", feeds)["y"]
 
 

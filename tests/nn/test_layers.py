@@ -18,7 +18,7 @@ def run(layer, array=X, dimensions=("batch",), seed=0):
     with lf.Graph() as graph:
         x = lf.placeholder("x", (*dimensions, *array.shape[len(dimensions) :]), array.dtype)
         graph.program("main", fetches={"y": layer(x)})
-    session = lf.compile(graph).session(seed=seed)
+    session = lf.compile(graph).session("numpy", seed=seed)
     return session.run("main", x=array)["y"], session.state_dict()
 
 
@@ -71,7 +71,7 @@ def test_dropout_draws_anew_in_every_run_and_in_every_layer():
         graph.program("main", fetches={"a": layer(x), "b": layer(x)})
     plan = lf.compile(graph)
     ones = np.ones(1000, np.float32)
-    first, second = plan.session(seed=1), plan.session(seed=1)
+    first, second = plan.session("numpy", seed=1), plan.session("numpy", seed=1)
     runs = [session.run("main", x=ones) for session in (first, first, second)]
     assert not np.array_equal(runs[0]["a"], runs[0]["b"])
     assert not np.array_equal(runs[0]["a"], runs[1]["a"])
@@ -145,7 +145,7 @@ def initial(initializer, shape=SHAPE, dtype=None, seed=0):
     with lf.Graph() as graph:
         weight = lf.Parameter(initializer, shape=shape, dtype=dtype, name="weight")
         graph.program("main", fetches={"weight": weight})
-    return lf.compile(graph).session(seed=seed).get("weight")
+    return lf.compile(graph).session("numpy", seed=seed).get("weight")
 
 
 @pytest.mark.parametrize(("initializer", "kind", "mean", "std"), INITIAL)

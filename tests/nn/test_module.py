@@ -106,7 +106,7 @@ def test_state_is_keyed_by_the_names():
     with lf.Graph() as graph:
         x = lf.placeholder("x", ("batch", 4))
         graph.program("main", fetches={"y": Block(4, name="model")(x)})
-    state = lf.compile(graph).session().state_dict()
+    state = lf.compile(graph).session("numpy").state_dict()
     assert {f"model.{name}" for name in BLOCK_NAMES} <= set(state)
 
 
