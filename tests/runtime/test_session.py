@@ -1,0 +1,286 @@
+"""Sessions: runs, variables, bound arrays, and that failing calls change nothing."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from documents import Program, call, literal, plan, variable
+from lazyflow.runtime.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FeedError,
+    SessionBusyError,
+    StateError,
+)
+
+
+def training():
+    """w = w - 0.5*g, and the fetch "old": w before the run."""
+    p = Program("train", dimensions=())
+    g, w, old = p.feed("g", (3,)), p.variable("w", (3,)), p.arena((3,))
+    p.kernel([w], [], [(0, old)])
+    p.kernel([w, g], [literal(0.5), call("mul", 1, 2), call("sub", 0, 3)], [(4, w)])
+    p.fetch("old", old)
+    return plan(p, variables=[variable("w", (3,), initial=1.0), variable("steps", (), "int64", 0)])
+
+
+@pytest.fixture
+def session():
+    return training().session("numpy")
+
+
+def ones(value=1.0):
+    return np.full(3, value, np.float32)
+
+
+def test_variables_start_at_their_initial_number_and_stay_between_runs(session):
+    assert session.run("train", g=ones())["old"].tolist() == [1.0] * 3
+    assert session.run("train", g=ones())["old"].tolist() == [0.5] * 3
+    assert session.get("w").tolist() == [0.0] * 3
+
+
+def test_fetches_are_fresh_arrays(session):
+    first = session.run("train", g=ones())["old"]
+    first[...] = 99
+    assert session.run("train", g=ones())["old"].tolist() == [0.5] * 3
+
+
+def test_fetch_of_rank_zero_is_an_array():
+    p = Program(dimensions=())
+    p.fetch("steps", p.variable("steps", (), "int64"))
+    found = plan(p, variables=[variable("steps", (), "int64", 3)]).session("numpy").run("main")["steps"]
+    assert isinstance(found, np.ndarray)
+    assert found.shape == ()
+    assert found == 3
+
+
+def test_unknown_program_lists_those_that_exist(session):
+    with pytest.raises(ArgumentError) as caught:
+        session.run("trian", g=ones())
+    assert str(caught.value).startswith("no program is named 'trian'")
+    assert "did you mean 'train'?" in str(caught.value)
+
+
+# --- run_many -----------------------------------------------------------------------------------------------
+
+
+def test_run_many_returns_the_last_fetches(session):
+    found = session.run_many("train", [{"g": ones()}, {"g": ones()}])
+    assert found["old"].tolist() == [0.5] * 3
+
+
+def test_run_many_returns_all_fetches(session):
+    found = session.run_many("train", ({"g": ones()} for _ in range(3)), fetch="all")
+    assert [step["old"][0] for step in found] == [1.0, 0.5, 0.0]
+
+
+def test_run_many_takes_arrays_whose_first_axis_is_the_run(session):
+    session.run_many("train", {"g": np.stack([ones(1), ones(2)])})
+    assert session.get("w").tolist() == [-0.5] * 3
+
+
+def test_run_many_refuses_arrays_of_different_lengths_or_ranks(session):
+    with pytest.raises(FeedError, match="does not hold one value per run"):
+        session.run_many("train", {"g": ones()})
+    with pytest.raises(FeedError, match="different numbers of runs: g 1, h 2"):
+        session.run_many("train", {"g": ones()[None], "h": np.zeros(2)})
+
+
+def test_run_many_says_which_run_failed(session):
+    with pytest.raises(FeedError) as caught:
+        session.run_many("train", [{"g": ones()}, {"h": ones()}])
+    assert "in run 1 (from 0)" in caught.value.__notes__[0]
+    assert session.get("w").tolist() == [0.5] * 3
+
+
+def test_run_many_without_batches_has_no_last_run(session):
+    with pytest.raises(ArgumentError, match="there are no batches"):
+        session.run_many("train", [])
+    assert session.run_many("train", [], fetch="all") == []
+
+
+def test_run_many_refuses_an_unknown_fetch(session):
+    with pytest.raises(ArgumentError, match="fetch='first'; expected 'last' or 'all'"):
+        session.run_many("train", [], fetch="first")
+
+
+# --- state --------------------------------------------------------------------------------------------------
+
+
+def test_state_dict_holds_copies(session):
+    state = session.state_dict()
+    assert state.keys() == {"w", "steps"}
+    state["w"][...] = 7
+    assert session.get("w").tolist() == [1.0] * 3
+
+
+def test_load_state_dict_sets_all_variables(session):
+    session.load_state_dict({"w": ones(4), "steps": 12})
+    assert session.get("w").tolist() == [4.0] * 3
+    assert session.get("steps") == 12
+
+
+def test_load_state_dict_lists_all_that_does_not_fit_and_changes_nothing(session):
+    with pytest.raises(StateError) as caught:
+        session.load_state_dict({"w": np.zeros(2, np.float32), "step": 1})
+    text = str(caught.value)
+    assert "missing   'steps'" in text
+    assert "extra     'step'" in text
+    assert "'step': did you mean 'steps'?" in text
+    assert "'w': the array has shape (2,)" in text
+    assert session.get("w").tolist() == [1.0] * 3
+
+
+def test_load_state_dict_is_all_or_nothing(session):
+    with pytest.raises(StateError, match="float64 does not cast safely to float32"):
+        session.load_state_dict({"steps": 5, "w": np.zeros(3)})
+    assert session.get("steps") == 0
+
+
+def test_load_state_dict_that_is_not_strict_takes_what_there_is(session):
+    session.load_state_dict({"w": ones(2), "other": ones()}, strict=False)
+    assert session.get("w").tolist() == [2.0] * 3
+
+
+def test_load_state_dict_refuses_what_is_no_mapping(session):
+    with pytest.raises(ArgumentTypeError, match="list is not a mapping"):
+        session.load_state_dict([1])
+
+
+def test_set_casts_safely_only(session):
+    session.set("w", np.array([1, 2, 3], np.int16))
+    assert session.get("w").tolist() == [1, 2, 3]
+    with pytest.raises(StateError, match="'w': float64 does not cast safely to float32"):
+        session.set("w", np.zeros(3))
+
+
+def test_set_and_get_hint_at_the_closest_name(session):
+    for call_ in (lambda: session.get("stepz"), lambda: session.set("stepz", 1)):
+        with pytest.raises(StateError) as caught:
+            call_()
+        assert "no variable is named 'stepz'" in str(caught.value)
+        assert "did you mean 'steps'?" in str(caught.value)
+
+
+# --- bind ---------------------------------------------------------------------------------------------------
+
+
+def test_bound_variable_lives_in_the_callers_array(session):
+    memory = ones(10)
+    session.bind("w", memory)
+    session.run("train", g=ones(2))
+    assert memory.tolist() == [9.0] * 3
+    memory[...] = 5
+    assert session.get("w").tolist() == [5.0] * 3
+
+
+def test_bound_placeholder_is_read_at_every_run(session):
+    gradient = ones(2)
+    session.bind("g", gradient)
+    session.run("train")
+    gradient[...] = 4
+    session.run("train")
+    assert session.get("w").tolist() == [-2.0] * 3
+    session.run("train", g=ones(0))
+    assert session.get("w").tolist() == [-2.0] * 3
+
+
+def test_bound_variable_is_restored_in_place(session):
+    memory = ones()
+    session.bind("w", memory)
+    session.load_state_dict({"w": ones(8), "steps": 0})
+    assert memory.tolist() == [8.0] * 3
+
+
+read_only = ones()
+read_only.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        ([1.0, 2.0, 3.0], "bind 'w': list is not a numpy array"),
+        (np.zeros(3), "bind 'w': the array is float64"),
+        (np.zeros(6, np.float32)[::2], "bind 'w': the array is not contiguous"),
+        (np.zeros(4, np.float32), "bind 'w': the array has shape (4,)"),
+        (read_only, "bind 'w': the array is read-only"),
+    ],
+)
+def test_bind_refuses_arrays_that_do_not_fit(session, array, reason):
+    with pytest.raises(StateError) as caught:
+        session.bind("w", array)
+    assert str(caught.value).startswith(reason)
+    session.run("train", g=ones())
+    assert session.get("w").tolist() == [0.5] * 3
+
+
+def test_bind_refuses_a_placeholders_array_that_does_not_fit(session):
+    with pytest.raises(FeedError, match="bind 'g': the array is float64"):
+        session.bind("g", np.zeros(3))
+    with pytest.raises(FeedError, match="feed 'g': axis 0 is 4"):
+        session.bind("g", np.zeros(4, np.float32))
+
+
+def test_bind_hints_at_the_closest_name(session):
+    with pytest.raises(StateError) as caught:
+        session.bind("gg", ones())
+    assert str(caught.value).startswith("bind: no variable and no placeholder is named 'gg'")
+
+
+def test_two_variables_cannot_be_bound_to_the_same_memory():
+    p = Program(dimensions=())
+    made = plan(p, variables=[variable("a", (3,)), variable("b", (3,))]).session("numpy")
+    memory = np.zeros(4, np.float32)
+    made.bind("a", memory[:3])
+    with pytest.raises(StateError, match="overlaps one that another variable is bound to"):
+        made.bind("b", memory[1:])
+
+
+# --- one user at a time -------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """A backend that holds a run until it is told to go on."""
+
+    name, prepared = "waiting", 0
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.started, self.go_on = threading.Event(), threading.Event()
+
+    def place(self, variables):
+        self.backend.place(variables)
+
+    def run(self, *args):
+        self.started.set()
+        assert self.go_on.wait(10)
+        return self.backend.run(*args)
+
+
+def test_session_in_use_refuses_a_second_thread(session):
+    waiting = session.backend = Waiting(session.backend)
+    thread = threading.Thread(target=session.run, args=("train",), kwargs={"g": ones()})
+    thread.start()
+    try:
+        assert waiting.started.wait(10)
+        for use in (session.state_dict, lambda: session.run("train", g=ones())):
+            with pytest.raises(SessionBusyError, match="it is running"):
+                use()
+    finally:
+        waiting.go_on.set()
+        thread.join()
+    assert session.get("w").tolist() == [0.5] * 3  # free again, and the second run did not happen
+
+
+def test_session_is_free_after_a_failing_run(session):
+    with pytest.raises(FeedError):
+        session.run("train")
+    session.run("train", g=ones())
+
+
+def test_sessions_of_one_plan_have_their_own_variables():
+    made = training()
+    first, second = made.session("numpy"), made.session("numpy")
+    first.run("train", g=ones())
+    assert second.get("w").tolist() == [1.0] * 3
