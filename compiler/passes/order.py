@@ -50,7 +50,7 @@ def _refuse_late_failures(dependences: Dependences) -> None:
             made = op.origins[0].location if op.origins else None
             raise GraphError(
                 message(
-                    f"{op.primitive.name}: it needs what an assignment of this run gives, and could fail after "
+                    f"{op.primitive.name}: needs what an assignment of this run gives, and could fail after "
                     "it has happened",
                     made=f"at {made}" if made else None,
                     hint="look up the value from before the run, or look it up in a program of its own",

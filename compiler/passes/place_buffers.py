@@ -7,18 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from lazyflow.compiler import primitives
+from lazyflow.compiler import arena, primitives
 from lazyflow.compiler.graph import Graph, Layout, Op, Placement, Program, Value, Variable
 from lazyflow.compiler.layout import dense, viewed
+from lazyflow.compiler.lifetimes import Lifetimes
 from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Size, elements
 from lazyflow.runtime.errors import GraphError
 
-ALIGNMENT = 64
-
 
 def place_buffers(graph: Graph) -> Graph:
     """Attach to each program the memory of its values.
+
+    Values whose lives overlap share no byte. Those of static size have offsets in one slot; one with named
+    dimensions has a slot, shared with others of which one is provably the largest. A result takes the memory
+    of what it replaces where a kernel reads that for the last time, each element at the index that it writes;
+    a kernel that walks its rows several times writes such a result in the last walk.
 
     Args:
         graph: A graph behind ``order``.
@@ -27,11 +31,13 @@ def place_buffers(graph: Graph) -> Graph:
         The graph with ``placement`` set in its programs.
     """
     constants = _Constants()
-    programs = {}
+    programs, reasons = {}, list(graph.reasons)
     for program in graph.programs.values():
-        placement = _Placing(constants).run(graph.reachable([program]), program)
+        placing = _Placing(constants, program)
+        placement = placing.run(graph.reachable([program]))
         programs[program.name] = replace(program, placement=placement)
-    return graph.replaced(graph.ops, programs)
+        reasons += placing.reasons()
+    return graph.replaced(graph.ops, programs, reasons=reasons)
 
 
 class _Constants:
@@ -50,12 +56,15 @@ class _Constants:
 class _Placing:
     """Places the values of one program."""
 
-    def __init__(self, constants: _Constants) -> None:
+    def __init__(self, constants: _Constants, program: Program) -> None:
         self._constants = constants
-        self._placement = Placement()
+        self._lifetimes = Lifetimes(program)
+        self._places, slots = arena.place(self._lifetimes.spans)
+        bound = arena.lower_bound(self._lifetimes.spans, len(program.order or ()))
+        self._placement = Placement(slots=slots, lower_bound=bound)
         self._variables: dict[Variable, int] = {}
 
-    def run(self, ops: Iterable[Op], program: Program) -> Placement:
+    def run(self, ops: Iterable[Op]) -> Placement:
         """The placement of all values of these ops."""
         for op in ops:
             if op.primitive.view:
@@ -67,8 +76,20 @@ class _Placing:
                     self._at(value, self._variable(variable))
             else:
                 for value in op.outputs:
-                    self._at(value, self._own(value))
+                    self._at(value, self._arena(value))
         return self._placement
+
+    def reasons(self) -> list[schema.Reason]:
+        """Why results have no memory of their own."""
+        return [
+            schema.Reason(
+                decision="place_buffers",
+                code="in_place",
+                text=f"takes the memory of {_name(replaced)}, which is not needed any more",
+                about=_name(value),
+            )
+            for value, replaced in self._lifetimes.in_place.items()
+        ]
 
     def _at(self, value: Value, buffer: int) -> None:
         self._placement.layouts[value] = Layout(buffer, 0, dense(value.shape))
@@ -105,15 +126,21 @@ class _Placing:
         )
         return len(self._placement.buffers) - 1
 
-    def _own(self, value: Value) -> int:
-        """A slot for this value alone."""
-        size = elements(value.shape)
-        self._placement.slots.append(size * value.dtype.itemsize)
-        slot = len(self._placement.slots) - 1
+    def _arena(self, value: Value) -> int:
+        place = self._places[self._lifetimes.pieces[value]]
+        size = _extent(elements(value.shape))
         self._placement.buffers.append(
-            schema.Buffer(dtype=value.dtype.name, size=_extent(size), place="arena", slot=slot)
+            schema.Buffer(
+                dtype=value.dtype.name, size=size, place="arena", slot=place.slot, offset=place.offset
+            )
         )
         return len(self._placement.buffers) - 1
+
+
+def _name(value: Value) -> str:
+    """The user's name for the value, or what makes it: a kernel is called by its last op."""
+    origins = value.op.origins
+    return origins[-1].name if origins else value.op.primitive.name
 
 
 def _extent(size: Size) -> schema.Extent:
