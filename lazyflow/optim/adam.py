@@ -19,7 +19,7 @@ class Adam(Optimizer):
 
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
-        p = p - lr / c1 * m / (sqrt(v) / sqrt(c2) + eps)
+        p = p - lr / c1 * (m / (sqrt(v) / sqrt(c2) + eps))
 
     where c1 = 1 - beta1**t and c2 = 1 - beta2**t with bias correction, and 1 without, as in the documented
     equations; ``optim.oneflow`` and ``optim.pytorch`` have it. With amsgrad the largest v so far takes the
@@ -33,7 +33,7 @@ class Adam(Optimizer):
         weight_decay: L2 penalty, >= 0.
         amsgrad: Whether the second moment never falls.
         do_bias_correction: Whether moments are divided by what they lack for having started at 0.
-        float32_betas: Whether the betas are rounded to float32 first, as OneFlow does.
+        float32_betas: Whether the moments weigh with float32 betas, as in OneFlow; powers never do.
 
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, Algorithm 1; Reddi, Kale,
     Kumar, "On the Convergence of Adam and Beyond", 2018, for amsgrad.
@@ -59,8 +59,9 @@ class Adam(Optimizer):
             after.append(maximum(highest[0], v))
         root = sqrt(after[-1])
         if h.do_bias_correction:
-            lr, root = lr / (1 - beta1**t), root / sqrt(1 - beta2**t)
-        return p - lr * m / (root + h.eps), tuple(after)
+            c1, c2 = (1 - beta**t for beta in h.betas)
+            lr, root = lr / c1, root / sqrt(c2)
+        return p - lr * (m / (root + h.eps)), tuple(after)
 
 
 class AdamW(Adam):
@@ -68,7 +69,7 @@ class AdamW(Adam):
 
     As ``Adam`` with a gradient free of weight decay, and with the parameter p from before the update:
 
-        p = p - lr / c1 * m / (sqrt(v) / sqrt(c2) + eps) - lr * weight_decay * p
+        p = p - lr / c1 * (m / (sqrt(v) / sqrt(c2) + eps)) - lr * weight_decay * p
 
     Args:
         params: Parameters, or dicts with the key "params" and options of their own.
@@ -78,7 +79,7 @@ class AdamW(Adam):
         weight_decay: Share of the parameter that each step takes away, times lr, >= 0.
         amsgrad: Whether the second moment never falls.
         do_bias_correction: Whether moments are divided by what they lack for having started at 0.
-        float32_betas: Whether the betas are rounded to float32 first.
+        float32_betas: Whether the moments weigh with float32 betas, as in OneFlow.
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, Algorithm 2, where lr
     stands for the product of schedule and alpha in both terms.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeAlias
 
@@ -73,7 +73,11 @@ class Optimizer(Declared, Scheduled, ABC):
         self.param_groups = [self._group(i, *group, given) for i, group in enumerate(groups)]
         self.params = self.parameters = tuple(p for group in self.param_groups for p in group.params)
         self._rules: dict[tuple[Any, ...], Rule] = {}
-        self._members: dict[Variable, Variable] = {}
+        self._members = {
+            p: self._stored(p, "group", i, (), int32)
+            for i, g in enumerate(self.param_groups)
+            for p in g.params
+        }
         self._state: dict[Variable, tuple[Variable, ...]] = {}
         self._steps: dict[ProgramContext, tuple[frozenset[Parameter], str]] = {}
         self._start()
@@ -146,7 +150,8 @@ class Optimizer(Declared, Scheduled, ABC):
 
     def scaled(self, g: Tensor, h: Any) -> Tensor:
         """The gradient times ``scale``, and cut to the norm."""
-        return g * h.scale if h.clip is None else g * (h.scale * h.clip)
+        factor: Tensor = h.scale if h.clip is None else h.scale * h.clip
+        return g * factor
 
     def decayed(self, p: Tensor, d: Tensor, h: Any) -> Tensor:
         """The gradient with L2 weight decay, unless the decay is decoupled or there is none."""
@@ -208,18 +213,15 @@ class Optimizer(Declared, Scheduled, ABC):
             )
 
     def _append_updates(self, graph: GraphContext, program: ProgramContext, found: Gradients) -> None:
-        grouped = [(p, i) for i, group in enumerate(self.param_groups) for p in group.params if p in found]
-        members = {p: self._member(p, i) for p, i in grouped}
         t = cast(self.applied, float64) + 1.0
-        columns = Columns(self.param_groups, [(found[p], member) for p, member in members.items()], t)
+        columns = Columns(self.param_groups, [(g, self._members[p]) for p, g in found.items()], t)
         hoisted: dict[Rule, list[Value]] = {}
-        for parameter, index in grouped:
-            group = self.param_groups[index]
+        for parameter, group in self._grouped(found):
             rule = self.rule(group, parameter.dtype)
             if rule not in hoisted:
                 hoisted[rule] = rule.hoisted(graph, {name: columns.of(name, group) for name in rule.scalars})
             variables = (parameter, *self._kept(parameter, rule))
-            inputs = [found[parameter].value, members[parameter].value, *hoisted[rule]]
+            inputs = [found[parameter].value, self._members[parameter].value, *hoisted[rule]]
             attributes = {
                 "body": rule.body,
                 "variables": tuple(variable.ir for variable in variables),
@@ -229,11 +231,8 @@ class Optimizer(Declared, Scheduled, ABC):
             origins = graph.origin(parameter.name)
             graph.append(program.add_effect(make(primitives.update, inputs, attributes, origins)))
 
-    def _member(self, parameter: Parameter, index: int) -> Variable:
-        """The variable that holds the group of a parameter."""
-        if parameter not in self._members:
-            self._members[parameter] = self._stored(parameter, "group", index, (), int32)
-        return self._members[parameter]
+    def _grouped(self, found: Gradients) -> list[tuple[Parameter, Group]]:
+        return [(p, group) for group in self.param_groups for p in group.params if p in found]
 
     def _kept(self, parameter: Parameter, rule: Rule) -> tuple[Variable, ...]:
         """The state of a parameter, in the graph."""
@@ -242,7 +241,7 @@ class Optimizer(Declared, Scheduled, ABC):
             numbers = rule.state.items()
             kept = [self._stored(parameter, name, first, shape, dtype) for name, first in numbers]
             self._state[parameter] = tuple(kept)
-        for variable in (parameter, *self._state[parameter]):
+        for variable in self._state[parameter]:
             _ = variable.value  # adopted by the graph that is open
         return self._state[parameter]
 
@@ -268,6 +267,10 @@ class Optimizer(Declared, Scheduled, ABC):
         h.clip = None if h.clip_grad_max_norm is None else scalars("clip")
         lr = scalars("lr") * h.lr_scale
         return self.update(p, self.gradient(p, g, h), lr, scalars("t"), state, h)
+
+    def held(self) -> Iterable[Tensor]:
+        """What enters a graph's state with the optimizer; its parameters too, where no program updates them."""
+        return (*self._members.keys(), *self._members.values(), *super().held())
 
     def table(self) -> Table:
         """What a plan keeps of the optimizer, for ``session.groups``; names are final by then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from lazyflow.context import GraphContext, ProgramContext, current_graph
@@ -169,26 +170,29 @@ class Scheduled:
         return self._rates[index]
 
     def join(self, call: str) -> GraphContext:
-        """Enter the open graph: its list of optimizers, and its state with the numbers of the groups.
+        """Enter the open graph: its list of optimizers, and its state.
 
         Raises:
-            GraphError: if no graph is open, or another one has the optimizer.
+            GraphError: if no graph is open, or another one has the optimizer or one of its parameters.
         """
         graph = current_graph(call)
         if self in graph.optimizers:
             return graph
         graph.check_open()
-        for group in self.param_groups:
-            for tensor in (each for tensors in group.numbers.values() for each in tensors):
-                _ = tensor.value  # a variable is adopted by the open graph
-                if tensor.graph is not graph:
-                    raise GraphError(
-                        message(
-                            f"{call}: optimizer {self.name!r} belongs to graph {tensor.graph.ir.name!r}",
-                            made=f"at {self.location}",
-                            here=f"at {user_line()}, in graph {graph.ir.name!r}",
-                            hint="make one optimizer per graph",
-                        )
+        for tensor in self.held():
+            _ = tensor.value  # a variable is adopted by the open graph
+            if tensor.graph is not graph:
+                raise GraphError(
+                    message(
+                        f"{call}: {tensor.name!r} belongs to graph {tensor.graph.ir.name!r}",
+                        optimizer=f"made at {self.location}",
+                        here=f"at {user_line()}, in graph {graph.ir.name!r}",
+                        hint="make one optimizer per graph, from the parameters of that graph",
                     )
+                )
         graph.optimizers.append(self)
         return graph
+
+    def held(self) -> Iterable[Tensor]:
+        """What enters a graph's state with the optimizer."""
+        return (tensor for group in self.param_groups for each in group.numbers.values() for tensor in each)

@@ -34,7 +34,7 @@ class RMSprop(Optimizer):
         centered: Whether to divide by an estimate of the standard deviation.
         eps_inside_sqrt: Whether eps is added under the root, as documented and in OneFlow; PyTorch: outside.
         lr_in_velocity: Whether the velocity is a sum of steps, as documented; PyTorch: of directions.
-        float32_betas: Whether alpha is rounded to float32 before anything is formed from it, as OneFlow does.
+        float32_betas: Whether alpha is rounded to float32, as OneFlow does.
 
     Source: Tieleman and Hinton, Lecture 6.5 of "Neural Networks for Machine Learning", 2012; Graves,
     "Generating Sequences With Recurrent Neural Networks", 2013, for the centered form and momentum.
