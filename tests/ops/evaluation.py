@@ -3,18 +3,27 @@
 import numpy as np
 
 import lazyflow as lf
+from lazyflow.compiler import primitives
 from lazyflow.compiler.interpret import interpret
 from lazyflow.runtime import dtypes
 
 
 def in_dtype(array, dtype):
-    return array.astype(dtype) if array.dtype.kind == "f" else array
+    with np.errstate(over="ignore"):  # 1e30 is infinite in float16
+        return array.astype(dtype) if array.dtype.kind == "f" else array
+
+
+NAMES = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
 class Call:
-    """A function of arrays as a graph: one placeholder per array, one fetch per result."""
+    """A function of arrays as a graph: one placeholder per array, one fetch per result.
 
-    def __init__(self, case, dtype=lf.float32):
+    Where ``named``, all sizes above 1 are bound at run time.
+    """
+
+    def __init__(self, case, dtype=lf.float32, named=False):
+        self.named = named
         self.feeds = {}
         self.inputs = {}
         with lf.Graph() as self.graph:
@@ -27,15 +36,29 @@ class Call:
             return [self._placeholders(a, dtype) for a in argument]
         name = f"x{len(self.feeds)}"
         self.feeds[name] = in_dtype(argument, dtype)
-        self.inputs[name] = lf.placeholder(name, argument.shape, self.feeds[name].dtype)
+        shape = [NAMES.get(size, size) if self.named else size for size in argument.shape]
+        self.inputs[name] = lf.placeholder(name, shape, self.feeds[name].dtype)
         return self.inputs[name]
 
     def interpret(self, precision=None):
         return evaluate(self.graph, self.results, self.feeds, precision)
 
     def run(self, backend):
-        self.graph.program("run", fetches={str(i): result for i, result in enumerate(self.results)})
-        return list(lf.compile(self.graph).session(backend).run("run", self.feeds).values())
+        return run(self.graph, self.results, self.feeds, backend)
+
+
+def run(graph, tensors, feeds, backend="numpy"):
+    """The values of tensors, compiled, on a backend."""
+    results = {f"y{i}": tensor for i, tensor in enumerate(tensors)}
+    inputs = {f"input_{name}": tensor for name, tensor in placeholders(graph).items()}
+    graph.program("run", fetches=results | inputs)  # the inputs too, so that every feed is one of the program
+    fetched = lf.compile(graph).session(backend).run("run", feeds)
+    return [fetched[name] for name in results]
+
+
+def placeholders(graph):
+    leaves = [op for op in graph.ir.ops if op.primitive is primitives.placeholder]
+    return {op.attributes["name"]: lf.Tensor(graph, op.output) for op in leaves}
 
 
 def evaluate(graph, tensors, feeds=None, precision=None, state=None):

@@ -11,12 +11,14 @@ from lazyflow.compiler.primitives import PRIMITIVES
 from lazyflow.ops.function import RULES
 from lazyflow.runtime import dtypes
 from ops.bad_calls import BAD_CALLS
-from ops.cases import CASES
-from ops.evaluation import Call, difference, evaluate, random_directions
+from ops.cases import ARITHMETIC, CASES, LOGIC, PRODUCTS, REAL, REDUCTION
+from ops.evaluation import Call, difference, evaluate, random_directions, run
 
 BACKENDS = ["numpy"]
 ROOMS = {f"lazyflow.ops.{room}" for room in ("elementwise", "reduction", "linalg", "shaping", "indexing")}
 FUNCTIONS = {f for f in map(lf.__getattr__, lf.__all__) if getattr(f, "__module__", None) in ROOMS}
+
+SIZE_FREE = [*ARITHMETIC, *REAL, *LOGIC, *REDUCTION, *PRODUCTS]  # rows whose options name no size
 
 # Each op rounds once, and a backend may sum and fuse in another order than the interpreter.
 TOLERANCE = {lf.float64: 1e-13, lf.float32: 2e-6, lf.float16: 4e-3, lf.bfloat16: 3e-2}
@@ -50,6 +52,13 @@ def test_backend_equals_interpreter(case, backend, dtype):
         np.testing.assert_allclose(*wide, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", SIZE_FREE, ids=str)
+def test_sizes_bound_at_run_time_change_no_bit(case, backend):
+    for result, value in zip(Call(case, named=True).run(backend), Call(case).run(backend), strict=True):
+        np.testing.assert_array_equal(result, value)
+
+
 def differentiable(case):
     call = Call(case, lf.float64)
     inputs = any(feed.dtype == np.float64 for feed in call.feeds.values())
@@ -59,32 +68,68 @@ def differentiable(case):
 DIFFERENTIABLE = [case for case in CASES if differentiable(case)]
 
 
-def loss_of(call):
-    """A scalar: the results weighted by fixed random numbers, so that no two elements count the same."""
-    random = np.random.default_rng(7)
-    with call.graph:
-        parts = [lf.sum(y * random.standard_normal(y.shape)) for y in call.results]
-        return sum(parts[1:], parts[0])
+class Loss:
+    """A scalar of a call: its results weighted by fixed random numbers, so that no two count the same."""
+
+    def __init__(self, case, named):
+        self.call = Call(case, lf.float64, named)
+        self.feeds = dict(self.call.feeds)
+        random = np.random.default_rng(7)
+        values = self.call.interpret()
+        with self.call.graph:
+            parts = [
+                lf.sum(y * self._feed(random.standard_normal(v.shape), y))
+                for y, v in zip(self.call.results, values, strict=True)
+            ]
+            self.tensor = sum(parts[1:], parts[0])
+
+    def _feed(self, array, like):
+        name = f"given{len(self.feeds)}"
+        self.feeds[name] = array
+        return lf.placeholder(name, like.shape, lf.float64)
+
+    def along(self, direction):
+        """The sum of the gradients times the direction."""
+        with self.call.graph:
+            wanted = [self.call.inputs[name] for name in direction]
+            found = lf.gradients(self.tensor, wanted)
+            parts = [lf.sum(g * self._feed(d, g)) for g, d in zip(found, direction.values(), strict=True)]
+        return sum(self.evaluate(parts, self.feeds))
+
+    def gradients(self):
+        """The gradients by the call's inputs."""
+        inputs = [x for x in self.call.inputs.values() if dtypes.is_floating(x.dtype)]
+        with self.call.graph:
+            return list(lf.gradients(self.tensor, inputs))
+
+    def evaluate(self, tensors, feeds):
+        return evaluate(self.call.graph, tensors, feeds, "float64")
 
 
-def gradient_along(call, loss, direction):
-    with call.graph:
-        wanted = {name: tensor for name, tensor in call.inputs.items() if name in direction}
-        found = lf.gradients(loss, list(wanted.values()))
-        total = sum(lf.sum(g * direction[name]) for name, g in zip(wanted, found, strict=True))
-    return evaluate(call.graph, [total], call.feeds, "float64")[0]
-
-
-@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
-def test_gradient_equals_central_differences(case):
-    call = Call(case, lf.float64)
-    loss = loss_of(call)
-    direction = random_directions(call.feeds)
-    numeric = difference(
-        lambda feeds: evaluate(call.graph, [loss], feeds, "float64")[0], call.feeds, direction
-    )
+@pytest.mark.parametrize(
+    ("case", "named"),
+    [
+        *((c, False) for c in DIFFERENTIABLE),
+        *((c, True) for c in DIFFERENTIABLE if any(c is row for row in SIZE_FREE)),
+    ],
+    ids=str,
+)
+def test_gradient_equals_central_differences(case, named):
+    loss = Loss(case, named)
+    direction = random_directions(loss.call.feeds)
+    numeric = difference(lambda feeds: loss.evaluate([loss.tensor], feeds)[0], loss.feeds, direction)
     # the step is 1e-6: the difference quotient is exact to about 1e-9 of the loss's terms
-    np.testing.assert_allclose(gradient_along(call, loss, direction), numeric, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(loss.along(direction), numeric, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+def test_gradient_on_a_backend_equals_the_interpreter(case, backend):
+    loss = Loss(case, named=False)
+    gradients = loss.gradients()
+    expected = evaluate(loss.call.graph, gradients, loss.feeds)
+    for result, value in zip(run(loss.call.graph, gradients, loss.feeds, backend), expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("call", BAD_CALLS, ids=str)
