@@ -336,7 +336,9 @@ _UFUNCS = {
     "greater": "gt",
     "greater_equal": "ge",
     "rint": "round",
-    "square": "square",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "invert": "logical_not",
 }
 
 
