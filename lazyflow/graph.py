@@ -93,13 +93,21 @@ class Graph(GraphContext):
         """A MultiDiGraph of ops and values, for drawing, queries and interchange."""
         from lazyflow.inspect import to_networkx
 
-        return to_networkx(self.ir)
+        return to_networkx(self._snapshot())
 
     def draw(self, path: str) -> None:
         """Draw the graph into a file: ``.dot`` or ``.svg``."""
         from lazyflow.inspect import draw
 
-        draw(self.ir, path)
+        draw(self._snapshot(), path)
+
+    def _snapshot(self) -> ir.Graph:
+        """The IR as it is now; before it is compiled, with the names that the variables have so far."""
+        if self.frozen_at is not None:
+            return self.ir
+        for description, variable in self.variables.items():
+            description.name = variable.name
+        return self.ir.replaced(self.ir.ops, self.ir.programs, variables=list(self.variables))
 
     def __repr__(self) -> str:
         return f"<{self.ir}>"
@@ -107,7 +115,7 @@ class Graph(GraphContext):
     def __str__(self) -> str:
         from lazyflow.inspect import listing
 
-        return listing(self.ir)
+        return listing(self._snapshot())
 
 
 class Program(ProgramContext):

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -16,7 +15,10 @@ from lazyflow.runtime.archive import fingerprint, read_archive, write_archive
 from lazyflow.runtime.backends.backend import Backend
 from lazyflow.runtime.backends.numpy import NumpyBackend
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, message
+from lazyflow.runtime.inspect.drawing import draw
 from lazyflow.runtime.inspect.listing import listing
+from lazyflow.runtime.inspect.reasons import explain
+from lazyflow.runtime.inspect.summary import Summary, summarize
 from lazyflow.runtime.session import Session
 from lazyflow.runtime.verify import verify, verify_arrays
 
@@ -140,13 +142,36 @@ class Plan:
         """SHA-256 of what the plan computes; names of ops, lines of code and reasons do not enter."""
         return fingerprint(self.document, self.constants)
 
-    def summary(self, **dimensions: int) -> Any:
-        """Programs, kernels, bytes and peak memory, for given values of the named dimensions."""
-        return import_module("lazyflow.runtime.inspect.summary").summarize(self.document, dimensions)
+    def summary(self, **dimensions: int) -> Summary:
+        """Programs, kernels, bytes and peak memory, for given values of the named dimensions.
+
+        Args:
+            **dimensions: Values of named dimensions; sizes stay polynomials of those that are not given.
+
+        Returns:
+            The figures as attributes; ``print`` shows them on one screen.
+
+        Raises:
+            ArgumentError: if the plan has no dimension of that name, or a value is no size.
+        """
+        return summarize(self.document, dimensions)
+
+    def explain(self, about: str = "") -> str:
+        """The reasons that the compiler's passes left: what was fused, batched or placed, and why.
+
+        Args:
+            about: Only the reasons in whose op, code or text this occurs; all unless given.
+        """
+        return explain(self.document, about)
 
     def draw(self, path: str | os.PathLike[str]) -> None:
-        """Draw the programs into a file, of the kind that its suffix says."""
-        import_module("lazyflow.runtime.inspect.drawing").draw(self.document, path)
+        """Draw the programs into a file: ``.svg``, or ``.dot`` for graphviz.
+
+        Raises:
+            ArgumentError: if the suffix is neither.
+            OSError: if the file cannot be written.
+        """
+        draw(self.document, path)
 
     def __str__(self) -> str:
         return listing(self.document)

@@ -17,7 +17,7 @@ from lazyflow.runtime.inspect.crossings import ordered
 from lazyflow.runtime.inspect.picture import Arrow, Box, Picture
 from lazyflow.runtime.inspect.words import clipped
 
-TITLE_WIDTH, NOTE_WIDTH = 7.3, 6.05  # of a character of 12 and 10 pixels
+TITLE_WIDTH, NOTE_WIDTH = 8.2, 6.05  # of a character of 12 and 10 pixels
 LINE, PADDING = 14.0, 9.0
 GAP_X, GAP_Y, LABEL_Y = 22.0, 30.0, 16.0
 LANE = 10.0  # between lines that pass a layer
@@ -135,7 +135,7 @@ def _height(box: Box) -> float:
 
 
 def _ranks(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Each box below its sources, by the longest path; then close to its targets where they are more."""
+    """Each box below its sources, by the longest path; then just above the first box that needs it."""
     sources: dict[str, list[str]] = defaultdict(list)
     targets: dict[str, list[str]] = defaultdict(list)
     for source, target in edges:
@@ -145,7 +145,7 @@ def _ranks(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, i
     for key in keys:
         rank[key] = max((rank[source] + 1 for source in sources[key]), default=0)
     for key in reversed(keys):
-        if targets[key] and len(targets[key]) >= len(sources[key]):
+        if targets[key]:
             rank[key] = min(rank[target] for target in targets[key]) - 1
     used = {number: place for place, number in enumerate(sorted(set(rank.values())))}
     return {key: used[number] for key, number in rank.items()}
