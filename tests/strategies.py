@@ -57,8 +57,8 @@ class Case:
             name: interpret(graph, name, self.feeds, self.state, precision) for name in self.graph.programs
         }
 
-    def __repr__(self):
-        return f"\n{to_text(self.graph)}\nfeeds {self.feeds}\nstate {self.state}"
+    def _repr_pretty_(self, printer, cycle):  # how hypothesis shows it
+        printer.text(f"\n{to_text(self.graph)}\nfeeds {self.feeds}\nstate {self.state}")
 
 
 @st.composite

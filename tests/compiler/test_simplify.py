@@ -271,7 +271,8 @@ def test_bodies_of_updates_are_simplified():
 
 @given(cases())
 def test_simplifying_keeps_every_bit(case):
-    assert_same_bits(case.run(simplify(case.graph)), case.run())
+    graph = prune(case.graph)  # which notes the feeds: a rule may drop the one that tells the batch
+    assert_same_bits(case.run(simplify(graph)), case.run(graph))
 
 
 @given(cases())
