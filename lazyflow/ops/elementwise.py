@@ -1,4 +1,4 @@
-"""Functions of each element: arithmetic, functions of real numbers, comparison, logic, choice, conversion.
+"""Functions of each element: arithmetic, functions of real numbers, choice, conversion.
 
 Operands broadcast as in NumPy and are promoted as in PyTorch: Tensors of rank 1 and more decide the dtype;
 those of rank 0, and then numbers, matter only where their kind (bool, integer, floating) is higher. Bools
@@ -18,7 +18,6 @@ from lazyflow.ops.function import (
     composition,
     function,
     gradient_rule,
-    no_gradient,
     real,
     tensor,
     to_dtype,
@@ -246,69 +245,6 @@ def round(x: TensorLike) -> Tensor:
     return _rounding(primitives.round_, x)
 
 
-# --- comparison and logic ---------------------------------------------------------------------------------
-
-
-@function
-def eq(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a == b``, element by element, as bools."""
-    return append(primitives.eq, *common("eq", a, b))
-
-
-@function
-def ne(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a != b``, element by element, as bools."""
-    return append(primitives.ne, *common("ne", a, b))
-
-
-@function
-def lt(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a < b``, element by element, as bools."""
-    return append(primitives.lt, *common("lt", a, b))
-
-
-@function
-def le(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a <= b``, element by element, as bools."""
-    return append(primitives.le, *common("le", a, b))
-
-
-@function
-def gt(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a > b``, element by element, as bools."""
-    return append(primitives.gt, *common("gt", a, b))
-
-
-@function
-def ge(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a >= b``, element by element, as bools."""
-    return append(primitives.ge, *common("ge", a, b))
-
-
-@function
-def logical_and(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a & b`` of bools; for numbers write ``a != 0``."""
-    return append(primitives.logical_and, tensor(a, "logical_and"), tensor(b, "logical_and"))
-
-
-@function
-def logical_or(a: TensorLike, b: TensorLike) -> Tensor:
-    """``a | b`` of bools; for numbers write ``a != 0``."""
-    return append(primitives.logical_or, tensor(a, "logical_or"), tensor(b, "logical_or"))
-
-
-@function
-def logical_not(x: TensorLike) -> Tensor:
-    """``~x`` of bools; for numbers write ``x == 0``."""
-    return append(primitives.logical_not, tensor(x, "logical_not"))
-
-
-@function
-def isfinite(x: TensorLike) -> Tensor:
-    """Whether each element is neither infinite nor NaN, as bools."""
-    return append(primitives.isfinite, real(x, "isfinite"))
-
-
 # --- choice and conversion --------------------------------------------------------------------------------
 
 
@@ -483,7 +419,3 @@ def _(dy: Tensor, y: Tensor, condition: Tensor, a: Tensor, b: Tensor) -> Gradien
 @gradient_rule(primitives.cast)
 def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
     return (cast(dy, x.dtype),)
-
-
-no_gradient(primitives.eq, primitives.ne, primitives.lt, primitives.le, primitives.gt, primitives.ge)
-no_gradient(primitives.logical_and, primitives.logical_or, primitives.logical_not, primitives.isfinite)

@@ -72,6 +72,11 @@ def no_gradient(*declared: Primitive) -> None:
     RULES.update(dict.fromkeys(declared))
 
 
+no_gradient(primitives.constant, primitives.placeholder, primitives.variable)  # leaves: nothing goes further
+no_gradient(primitives.kernel, primitives.update_batch)  # made by passes, when gradients are in place
+no_gradient(primitives.assign, primitives.update, primitives.print_)  # a next value is not differentiated
+
+
 def attributes(y: Tensor) -> dict[str, Any]:
     """The attributes of the op that makes ``y``."""
     return y.value.op.attributes

@@ -10,7 +10,8 @@ from lazyflow.append import append, as_shape
 from lazyflow.compiler import primitives
 from lazyflow.compiler.rules import show
 from lazyflow.location import user_line
-from lazyflow.ops.elementwise import cast, eq
+from lazyflow.ops.comparison import eq
+from lazyflow.ops.elementwise import cast
 from lazyflow.ops.function import (
     Gradient,
     attributes,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from lazyflow.append import append
 from lazyflow.compiler import primitives
 from lazyflow.compiler.primitives import Primitive
-from lazyflow.ops.elementwise import cast, eq, exp, isfinite, log, where
+from lazyflow.ops.comparison import eq, isfinite
+from lazyflow.ops.elementwise import cast, exp, log, where
 from lazyflow.ops.function import (
     Gradient,
     all_axes,

@@ -1,4 +1,4 @@
-"""Functions that arrange elements: views, joining, padding; and tensors made of numbers."""
+"""Functions that view elements in other shapes, and tensors made of numbers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from lazyflow.ops.function import (
     all_axes,
     attributes,
     check_open,
-    common,
     composition,
     function,
     gradient_rule,
     no_gradient,
     number,
     one_axis,
-    stored,
     tensor,
 )
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dimensions import Dimension, Shape, Size, divide, elements
 from lazyflow.runtime.dtypes import DType
-from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, ShapeError, message
+from lazyflow.runtime.errors import ArgumentError, ShapeError, message
 from lazyflow.tensor import Axis, Tensor, TensorLike
 
 # --- views ------------------------------------------------------------------------------------------------
@@ -154,124 +152,6 @@ def stop_gradient(x: TensorLike) -> Tensor:
     result = append(primitives.reshape, operand, shape=operand.shape)
     result.graph.shared.setdefault("stopped", set()).add(result.value)
     return result
-
-
-# --- joining and padding ----------------------------------------------------------------------------------
-
-
-@function
-def concat(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """The tensors one after the other along an axis.
-
-    Args:
-        tensors: One or more, of shapes that are equal outside of the axis.
-        axis: The axis along which they are joined; it may be named.
-
-    Returns:
-        Tensor of the promoted dtype; its size along ``axis`` is the sum of theirs.
-    """
-    operands = _operands("concat", tensors)
-    position = one_axis(axis, operands[0].ndim, "concat")
-    return operands[0] if len(operands) == 1 else append(primitives.concat, *operands, axis=position)
-
-
-@composition
-def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
-    operands = _operands("stack", tensors)
-    if any(operand.shape != operands[0].shape for operand in operands):
-        shapes = " and ".join(show(operand.shape) for operand in operands[:8])
-        raise ShapeError(message(f"stack: shapes differ: {shapes}", here=f"at {user_line()}"))
-    return concat([expand_dims(operand, axis) for operand in operands], axis)
-
-
-def _operands(call: str, tensors: Sequence[TensorLike]) -> list[Tensor]:
-    if not isinstance(tensors, list | tuple) or not tensors:
-        raise ArgumentTypeError(
-            message(f"{call}: {tensors!r} is no list of tensors", here=f"at {user_line()}")
-        )
-    return common(call, *tensors)
-
-
-@composition
-def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The tensor cut into parts along a static axis.
-
-    Args:
-        x: Tensor of any shape.
-        parts: The number of equal parts, or the size of each part.
-        axis: The axis to cut.
-
-    Returns:
-        One Tensor per part.
-
-    Raises:
-        ShapeError: if the axis is named, or the parts do not make it up exactly.
-    """
-    operand = tensor(x, "split")
-    position = one_axis(axis, operand.ndim, "split")
-    extent = operand.shape[position]
-    sizes = list(parts) if isinstance(parts, list | tuple) else _equal_parts(extent, parts)
-    if not isinstance(extent, int) or any(size < 1 for size in sizes) or sum(sizes) != extent:
-        raise ShapeError(
-            message(
-                f"split: {parts} does not make up axis {position} of {show(operand.shape)}",
-                expected="a static axis, and a number that divides it or sizes >= 1 whose sum it is",
-                tensor=operand.describe(),
-                here=f"at {user_line()}",
-            )
-        )
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [along(operand, position, start, size) for start, size in zip(starts, sizes, strict=True)]
-
-
-def _equal_parts(extent: Size, parts: object) -> list[int]:
-    if isinstance(parts, bool) or not isinstance(parts, int):
-        raise ArgumentTypeError(message(f"split: {parts!r} is no number of parts and no list of sizes"))
-    return [extent // parts] * parts if parts > 0 and isinstance(extent, int) else []
-
-
-def along(x: Tensor, axis: int, start: int, size: Size, step: int = 1) -> Tensor:
-    """``size`` elements of one axis, from ``start`` by ``step``; all of the others."""
-    rank = range(x.ndim)
-    return append(
-        primitives.slice_,
-        x,
-        starts=tuple(start if i == axis else 0 for i in rank),
-        sizes=tuple(size if i == axis else x.shape[i] for i in rank),
-        steps=tuple(step if i == axis else 1 for i in rank),
-    )
-
-
-@function
-def pad(x: TensorLike, widths: Any, value: bool | int | float = 0) -> Tensor:
-    """The tensor with a border of one value.
-
-    Args:
-        x: Tensor of any shape.
-        widths: ``(before, after)`` per axis, or one pair, or one number, for all axes.
-        value: The element of the border.
-    """
-    operand = tensor(x, "pad")
-    try:
-        pairs = np.broadcast_to(np.asarray(widths), (operand.ndim, 2))
-    except ValueError:
-        pairs = np.array([[-1, -1]])
-    if pairs.dtype.kind not in "iu" or (pairs < 0).any():
-        raise ArgumentError(
-            message(
-                f"pad: widths {widths!r} do not fit {show(operand.shape)}",
-                expected="integers >= 0: (before, after) per axis, or one for all axes",
-                here=f"at {user_line()}",
-            )
-        )
-    low, high = (tuple(map(int, side)) for side in pairs.T)
-    return operand if not pairs.any() else padded(operand, low, high, value)
-
-
-def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: bool | int | float = 0) -> Tensor:
-    """``pad`` by widths that are known to fit."""
-    return append(primitives.pad, x, low=low, high=high, value=stored(value, x.dtype).item())
 
 
 # --- constants --------------------------------------------------------------------------------------------
@@ -421,69 +301,4 @@ def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
     return (dy,)
 
 
-@gradient_rule(primitives.concat)
-def _(dy: Tensor, y: Tensor, *inputs: Tensor) -> Gradients:
-    axis = attributes(y)["axis"]
-    start: Size = 0
-    result: list[Gradient] = []
-    for x in inputs:
-        result.append(lambda start=start, x=x: part(dy, axis, start, x.shape[axis]))  # type: ignore[misc]
-        start = start + x.shape[axis]
-    return tuple(result)
-
-
-def part(x: Tensor, axis: int, start: Size, extent: Size) -> Tensor:
-    """``extent`` elements of an axis that may be named, from ``start``."""
-    if isinstance(x.shape[axis], int) and isinstance(start, int):
-        return along(x, axis, start, extent)
-    index = iota((extent,)) + size_of(start)  # strides cannot start at a size that is bound at run time
-    return append(primitives.gather, x, index, axis=axis, along=False)
-
-
-@gradient_rule(primitives.pad)
-def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
-    for axis, before in enumerate(attributes(y)["low"]):
-        if dy.shape[axis] != x.shape[axis]:
-            dy = part(dy, axis, before, x.shape[axis])
-    return (dy,)
-
-
-@gradient_rule(primitives.slice_)
-def _(dy: Tensor, y: Tensor, x: Tensor) -> Gradients:
-    given = attributes(y)
-    for axis, (start, step) in enumerate(zip(given["starts"], given["steps"], strict=True)):
-        dy = _scattered(dy, axis, start, step, x.shape[axis])
-    return (dy,)
-
-
-def _scattered(dy: Tensor, axis: int, start: int, step: int, extent: Size) -> Tensor:
-    """The elements of one axis at ``start, start + step, ...`` of an axis of zeros."""
-    count = dy.shape[axis]
-    if count == extent and step == 1:
-        return dy
-    if not isinstance(count, int) or not isinstance(extent, int):
-        raise ShapeError(f"slice: axis {axis} of {show(dy.shape)} is named")
-    if step < 0:
-        dy = along(dy, axis, count - 1, count, -1)
-        start, step = start + (count - 1) * step, -step
-    if count > 1 and step > 1:
-        dy = _spread(dy, axis, step)
-    low, high = [0] * dy.ndim, [0] * dy.ndim
-    low[axis] = start
-    high[axis] = extent - start - (1 + (count - 1) * step)
-    return padded(dy, tuple(low), tuple(high)) if low[axis] or high[axis] else dy
-
-
-def _spread(x: Tensor, axis: int, step: int) -> Tensor:
-    """``step - 1`` zeros between the elements of an axis."""
-    before, count, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-    apart = reshaped(x, (*before, count, 1, *after))
-    high = tuple(step - 1 if i == axis + 1 else 0 for i in range(apart.ndim))
-    joined = reshaped(padded(apart, (0,) * apart.ndim, high), (*before, count * step, *after))
-    return along(joined, axis, 0, count * step - (step - 1))
-
-
 no_gradient(primitives.iota, primitives.size)
-no_gradient(primitives.constant, primitives.placeholder, primitives.variable)  # leaves: nothing goes further
-no_gradient(primitives.kernel, primitives.update_batch)  # made by passes, when gradients are in place
-no_gradient(primitives.assign, primitives.update, primitives.print_)  # a next value is not differentiated

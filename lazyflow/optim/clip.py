@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from lazyflow.ops.elementwise import abs as absolute
 from lazyflow.ops.elementwise import cast, minimum, sqrt, where
+from lazyflow.ops.joining import stack
 from lazyflow.ops.reduction import max as largest
 from lazyflow.ops.reduction import min as smallest
 from lazyflow.ops.reduction import sum as total
-from lazyflow.ops.shaping import iota, reshape, stack
+from lazyflow.ops.shaping import iota, reshape
 from lazyflow.optim.options import Option
 from lazyflow.runtime.dtypes import float64, int32
 from lazyflow.tensor import Tensor

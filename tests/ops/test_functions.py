@@ -15,7 +15,10 @@ from ops.cases import ARITHMETIC, CASES, LOGIC, PRODUCTS, REAL, REDUCTION
 from ops.evaluation import Call, difference, evaluate, random_directions, run
 
 BACKENDS = ["numpy"]
-ROOMS = {f"lazyflow.ops.{room}" for room in ("elementwise", "reduction", "linalg", "shaping", "indexing")}
+ROOMS = {
+    f"lazyflow.ops.{room}"
+    for room in ("elementwise", "comparison", "reduction", "linalg", "shaping", "joining", "indexing")
+}
 FUNCTIONS = {f for f in map(lf.__getattr__, lf.__all__) if getattr(f, "__module__", None) in ROOMS}
 
 SIZE_FREE = [*ARITHMETIC, *REAL, *LOGIC, *REDUCTION, *PRODUCTS]  # rows whose options name no size
