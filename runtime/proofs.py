@@ -66,11 +66,9 @@ def span(offset: Size, strides: Shape, space: Shape) -> Span:
     return Span(low, high)
 
 
-def injective(strides: Shape, space: Shape) -> bool:
-    """Whether different indices certainly reach different elements (axes with stride 0 are left out)."""
-    axes = [
-        (s if at_least(s, 0) else 0 - s, n) for s, n in zip(strides, space, strict=True) if s != 0 and n != 1
-    ]
+def injective(axes: Sequence[tuple[Size, Size]]) -> bool:
+    """Whether different indices certainly reach different elements; axes are pairs of stride and extent."""
+    axes = [(stride if at_least(stride, 0) else 0 - stride, extent) for stride, extent in axes if extent != 1]
     covered: Size = 0  # the largest distance between two elements that the axes so far reach
     for stride, extent in sorted(axes, key=lambda axis: upper_bound(axis[0])):
         if not at_least(stride, covered + 1):
@@ -105,7 +103,7 @@ class Accesses:
         self._fits: dict[tuple[Size, schema.Extent], bool] = {}
         self._ends: dict[tuple[schema.Extent, int, int], Size] = {}
         self._spans: dict[tuple[schema.Extent, schema.Extents, schema.Extents, schema.Extent], Span] = {}
-        self._injective: dict[tuple[schema.Extents, schema.Extents], bool] = {}
+        self._injective: dict[tuple[schema.Extents, schema.Extents, bool], bool] = {}
 
     def size(self, extent: schema.Extent) -> Size:
         """An extent as a Size."""
@@ -174,20 +172,27 @@ class Accesses:
         strides = tuple(self.size(stride) for stride in access.strides)
         return span(self.size(access.offset), strides, self.shape(space))
 
-    def check_write(self, access: schema.Access, space: schema.Extents) -> DType:
+    def check_write(self, access: schema.Access, space: schema.Extents, still: bool = False) -> DType:
         """The dtype of an access that may be written to.
+
+        Args:
+            access: The access.
+            space: The extents that it runs over.
+            still: Whether it may stand still along axes: what is written does not vary along them.
 
         Raises:
             PlanError: if it may leave its buffer, reaches an element twice, or its buffer is only read.
         """
-        dtype = self.check(access, space)
+        self.dtype(access.buffer)
         place = self.buffers[access.buffer].place
         if place not in ("arena", "variable"):
             raise PlanError(f"buffer {access.buffer} is written, but it is a {place}")
-        key = (access.strides, space)
+        dtype = self.check(access, space)
+        key = (access.strides, space, still)
         if key not in self._injective:
-            strides = tuple(self.size(stride) for stride in access.strides)
-            self._injective[key] = injective(strides, self.shape(space))
+            strides = [self.size(stride) for stride in access.strides]
+            axes = [(s, n) for s, n in zip(strides, self.shape(space), strict=True) if s != 0 or not still]
+            self._injective[key] = injective(axes)
         if not self._injective[key]:
             raise PlanError(f"a write with strides {access.strides} may reach an element twice")
         return dtype

@@ -176,7 +176,7 @@ def _kernel(accesses: Accesses, step: schema.Kernel) -> Touched:
     arguments = [Kind(accesses.check(read, space), _varies(read, space)) for read in step.reads]
     values = _body(accesses, step.body, arguments, space, step.inner)
     for write in step.writes:
-        dtype = accesses.check_write(write.to, space)
+        dtype = accesses.check_write(write.to, space, still=True)
         _require(0 <= write.value < len(values), f"value {write.value} does not exist")
         value = values[write.value]
         _require(value.dtype == dtype, f"a {value.dtype} is written to a {dtype} buffer")

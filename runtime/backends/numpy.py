@@ -361,11 +361,12 @@ def _gather(binding: _Binding, index: int, instruction: schema.Gather) -> Step:
     index_strides = binding.strides(instruction.index)
     whole = not any(index_strides[axis] for axis in table.moving)  # each index takes a whole row of the table
     axes = [axis for axis in range(len(table.space)) if axis not in table.moving] + table.moving
+    still = tuple(table.space[a] if index_strides[a] else 1 for a in axes[: len(axes) - len(table.moving)])
 
     def step(views: list[Array]) -> None:
         check_index(views[where], table.size, binding.backend.document, instruction)
         if whole:
-            rows = views[where].transpose(axes)[(..., *(0 for _ in table.moving))]
+            rows = views[where].transpose(axes).reshape(still)
             views[out].transpose(axes)[...] = views[table.view][rows]
         else:
             views[out][...] = views[table.view][table.positions(views[where])]

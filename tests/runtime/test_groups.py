@@ -1,0 +1,148 @@
+"""session.groups: reading and writing the numbers of a live optimizer."""
+
+import numpy as np
+import pytest
+
+from documents import Program, plan, variable
+from lazyflow.runtime import schema
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SessionBusyError, StateError
+
+
+def group(index, **options):
+    return schema.Group(
+        scalars={
+            "lr": (f"adam/groups/{index}/lr",),
+            "betas": (f"adam/groups/{index}/betas/0", f"adam/groups/{index}/betas/1"),
+        },
+        options={"amsgrad": False} | options,
+        ranges={"lr": (0.0, "inf", False, False), "betas": (0.0, 1.0, False, True)},
+    )
+
+
+@pytest.fixture
+def session():
+    names = [name for index in range(3) for names in group(index).scalars.values() for name in names]
+    variables = [
+        *(variable(name, (), "float64", 0.25) for name in names),
+        variable("a"),
+        variable("b"),
+        variable("a/group", (), "int32", 0),
+        variable("b/group", (), "int32", 1),
+    ]
+    optimizer = schema.Optimizer(
+        name="adam",
+        kind="Adam",
+        groups=(group(0), group(1), group(2, amsgrad=True)),
+        members={"a": "a/group", "b": "b/group"},
+        state={"a": (), "b": ()},
+    )
+    return plan(Program(dimensions=()), variables=variables, optimizers=(optimizer,)).session("numpy")
+
+
+def test_options_are_read_as_numbers_and_tuples(session):
+    first = session.groups["adam"][0]
+    assert first["lr"] == 0.25
+    assert first["betas"] == (0.25, 0.25)
+    assert first["amsgrad"] is False
+    assert list(first) == ["lr", "betas", "amsgrad"]
+    assert "lr" in first
+    assert "eps" not in first
+    assert len(session.groups["adam"]) == 3
+
+
+def test_set_option_changes_the_variables(session):
+    session.groups["adam"][1]["lr"] = 0.5
+    session.groups["adam"][1]["betas"] = (0.8, 0.9)
+    assert session.get("adam/groups/1/lr") == 0.5
+    assert session.get("adam/groups/1/betas/1") == 0.9
+    assert session.groups["adam"][0]["lr"] == 0.25
+
+
+def test_set_option_takes_numpy_and_integer_numbers(session):
+    for value in (1, np.float32(0.5), np.int64(2)):
+        session.groups["adam"][0]["lr"] = value
+        assert session.groups["adam"][0]["lr"] == value
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("lr", -1.0, "lr: -1.0 is out of range"),
+        ("lr", float("nan"), "lr: nan is out of range"),
+        ("lr", float("inf"), "lr: inf is out of range"),
+        ("betas", (0.9, 1.0), "betas: 1.0 is out of range"),
+    ],
+)
+def test_value_out_of_range_is_refused(session, option, value, reason):
+    with pytest.raises(ArgumentError) as caught:
+        session.groups["adam"][0][option] = value
+    assert str(caught.value).startswith(reason)
+    assert session.groups["adam"][0]["betas"] == (0.25, 0.25)
+
+
+def test_range_is_shown_with_its_open_ends(session):
+    with pytest.raises(ArgumentError, match=r"\[0.0, 1.0\)"):
+        session.groups["adam"][0]["betas"] = (2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("lr", "0.1", "lr: '0.1' is not a number"),
+        ("lr", True, "lr: True is not a number"),
+        ("betas", 0.9, "betas: 0.9 is not a sequence of 2 numbers"),
+        ("betas", (0.9,), "betas: (0.9,) is not a sequence of 2 numbers"),
+    ],
+)
+def test_value_of_a_wrong_type_is_refused(session, option, value, reason):
+    with pytest.raises(ArgumentTypeError) as caught:
+        session.groups["adam"][0][option] = value
+    assert str(caught.value).startswith(reason)
+
+
+def test_structure_is_refused_with_the_reason(session):
+    with pytest.raises(StateError) as caught:
+        session.groups["adam"][0]["amsgrad"] = True
+    assert "amsgrad: cannot be changed in a live session" in str(caught.value)
+    assert "amsgrad=False, as when the graph was compiled" in str(caught.value)
+
+
+def test_unknown_option_hints_at_the_closest(session):
+    with pytest.raises(ArgumentError) as caught:
+        session.groups["adam"][0]["beta"] = 0.9
+    assert "'beta' is no option of Adam" in str(caught.value)
+    assert "did you mean 'betas'?" in str(caught.value)
+
+
+def test_move_puts_a_parameter_into_another_group(session):
+    groups = session.groups["adam"]
+    assert [groups[i].members for i in range(3)] == [("a",), ("b",), ()]
+    groups.move("a", 1)
+    assert [groups[i].members for i in range(3)] == [(), ("a", "b"), ()]
+    assert session.get("a/group") == 1
+
+
+def test_move_refuses_a_group_of_another_structure(session):
+    with pytest.raises(StateError) as caught:
+        session.groups["adam"].move("a", 2)
+    assert "'a' cannot move from group 0 to 2: they differ in structure" in str(caught.value)
+    assert "equal 'amsgrad'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("parameter", "index"), [("c", 0), ("a", 3), ("a", -1), ("a", True)])
+def test_move_refuses_what_does_not_exist(session, parameter, index):
+    with pytest.raises(ArgumentError):
+        session.groups["adam"].move(parameter, index)
+    assert session.get("a/group") == 0
+
+
+def test_group_index_out_of_range_is_no_state(session):
+    with pytest.raises(StateError, match="group 3 does not exist; the optimizer has 3"):
+        session.set("a/group", 3)
+    with pytest.raises(StateError, match="group -1 does not exist"):
+        session.bind("a/group", np.array(-1, np.int32))
+
+
+def test_groups_are_busy_while_the_session_runs(session):
+    with session._use(), pytest.raises(SessionBusyError):
+        session.groups["adam"][0]["lr"] = 1.0
