@@ -1,0 +1,303 @@
+"""LRScheduler: the learning rate as a function of the step, computed in the plan."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from inspect import Parameter, Signature
+from typing import Any, ClassVar, TypeAlias, dataclass_transform
+
+import numpy as np
+
+from lazyflow.compiler import primitives
+from lazyflow.compiler.graph import make
+from lazyflow.context import current_graph
+from lazyflow.location import user_line
+from lazyflow.optim.lr_scheduler.curve import Rates, evaluate
+from lazyflow.optim.lr_scheduler.settings import (
+    Choice,
+    Flag,
+    Integer,
+    Milestones,
+    Number,
+    PerGroup,
+    Setting,
+    required,
+)
+from lazyflow.optim.lr_scheduler.tracing import trace
+from lazyflow.optim.optimizer import Optimizer
+from lazyflow.optim.options import Declared, argument
+from lazyflow.runtime.dtypes import int64
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, message
+from lazyflow.tensor import Tensor
+from lazyflow.variable import Variable
+
+Steps: TypeAlias = int | Iterable[int]
+
+
+class Clock(Setting[Tensor | None]):
+    """The int64 scalar that a scheduler reads as its step."""
+
+    @property
+    def expected(self) -> str:
+        """What is accepted, in words."""
+        return "an int64 scalar Tensor, such as optimizer.updates, or None: the schedule's own"
+
+    def __get__(self, scheduler: Any, owner: type) -> Any:
+        """The clock given, or the optimizer's clock for its schedule."""
+        if scheduler is None:
+            return self
+        given = scheduler.__dict__[self.name]
+        return scheduler.own_clock if given is None else given
+
+    def check(self, value: object, owner: str, here: str) -> Tensor | None:
+        """The Tensor, or None."""
+        if value is not None and not isinstance(value, Tensor):
+            self._refuse_type(value, "is no Tensor", owner, here)
+        if value is not None and (value.shape != () or value.dtype != int64):
+            self._refuse_type(value, "is no int64 scalar", owner, here)
+        return value
+
+
+@dataclass_transform(
+    field_specifiers=(Number, Integer, Flag, Choice, Milestones, PerGroup, Clock, required, argument)
+)
+class LRScheduler(Declared, ABC):
+    """Base of all schedulers: what stands around a rate that is a function of the step.
+
+    A subclass declares its settings as fields and gives its curve in ``rate``. Update number k, from 0, runs
+    with the rate at step k; ``step()`` advances the schedule's clock.
+
+    Args:
+        optimizer: The optimizer whose rates it makes, for each parameter group from its base rate.
+        last_step: The last step that was made elsewhere, >= -1: the clock starts at ``last_step + 1``.
+        verbose: Whether the running plan reports the first rate and each change, one line per group.
+        clock: An int64 scalar to read as the step; None: the optimizer's clock ``schedule``.
+
+    Attributes:
+        location: The user's line that made it.
+        owner: The composition that it is a part of, or None.
+
+    Example:
+        >>> import lazyflow as lf
+        >>> from lazyflow import optim
+        >>> class InverseTime(LRScheduler):
+        ...     decay: Number[float] = Number(default=0.1, low=0)
+        ...     def rate(self, base, step):
+        ...         return base / (1.0 + self.decay * step)
+        >>> optimizer = optim.SGD([lf.Parameter([0.0], name="w")], lr=1.0)
+        >>> InverseTime(optimizer, decay=0.5).curve(3)
+        array([1.        , 0.66666667, 0.5       ])
+    """
+
+    optimizer: Optimizer = required()
+    last_step: Integer[int] = Integer(default=-1, low=-1, kw_only=True)
+    verbose: Flag = Flag(default=False, kw_only=True)
+    clock: Clock = Clock(default=None, kw_only=True)
+
+    length: int | None = None  # the step from which the rate is constant, where the schedule has an end
+    composable: ClassVar[bool] = True  # whether its rate is a function of the step
+    aliases: ClassVar[dict[str, str]] = {}  # other names of arguments
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__signature__ = _tail_positional(cls.__signature__)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.location = user_line()
+        self.owner: LRScheduler | None = None
+        given = self.bind(args, self._by_name(kwargs), f"at {self.location}")
+        self.optimizer = self.find_optimizer(given)
+        for name in self.__signature__.parameters:
+            if name != "optimizer":
+                setattr(self, name, given[name])
+        self.check()
+        self.optimizer.attach(self)
+
+    def _by_name(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        for alias, name in self.aliases.items():
+            if alias in kwargs and name in kwargs:
+                text = f"{type(self).__name__}: {alias} and {name} are one argument"
+                raise ArgumentTypeError(message(text, here=f"at {self.location}"))
+        return {self.aliases.get(name, name): value for name, value in kwargs.items()}
+
+    # --- what a subclass gives ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def rate(self, base: Tensor, step: Tensor) -> Tensor:
+        """The rate of a group, in float64 tensor arithmetic.
+
+        Conditions on the step may be written with ``if``: the method is called once for each outcome.
+
+        Args:
+            base: The group's base rate, a float64 scalar.
+            step: The step, from 0, a float64 scalar.
+
+        Returns:
+            Scalar Tensor, or a number.
+        """
+
+    def check(self) -> None:
+        """Refuse settings that do not go together."""
+
+    def refuse(self, headline: str, **rows: object) -> ArgumentError:
+        """The error for a setting that is out of range: first the class, last the line."""
+        return ArgumentError(
+            message(f"{type(self).__name__}: {headline}", **rows, here=f"at {self.location}")
+        )
+
+    # --- what surrounds a rate ----------------------------------------------------------------------------
+
+    def find_optimizer(self, given: dict[str, Any]) -> Optimizer:
+        """The optimizer that the arguments name.
+
+        Raises:
+            ArgumentTypeError: if there is none.
+        """
+        optimizer = given["optimizer"]
+        if isinstance(optimizer, Optimizer):
+            return optimizer
+        kind = type(self).__name__
+        hint = f"{kind}(optimizer, ...): the optimizer comes first"
+        if isinstance(optimizer, LRScheduler):
+            hint = (
+                f"WarmUpLR, SequentialLR and ChainedScheduler compose schedulers; {kind} takes an optimizer"
+            )
+        raise ArgumentTypeError(
+            message(
+                f"{kind}: optimizer={optimizer!r} is no optimizer",
+                expected="an optimizer of lazyflow.optim",
+                here=f"at {self.location}",
+                hint=hint,
+            )
+        )
+
+    @property
+    def own_clock(self) -> Variable:
+        """The clock that ``step()`` advances: OPTIMIZER/schedule."""
+        return self.optimizer.clock("schedule", initial=self.last_step + 1)
+
+    @property
+    def reads_own_clock(self) -> bool:
+        """Whether its step is the clock that ``step()`` advances."""
+        return self.__dict__["clock"] is None
+
+    def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
+        """The rate of a parameter group at a step; float64 scalars."""
+        return trace(lambda: self.rate(base, step), f"{type(self).__name__}.rate")
+
+    def step(self) -> None:
+        """Append to the open program that the schedule's clock moves by one.
+
+        In a program with its optimizer's update the clock moves where that update was applied; in a program
+        of its own (one per epoch, say), always.
+
+        Raises:
+            GraphError: outside of a program; at a second step in one program; if a composition owns it; if
+                the optimizer has two schedulers; if it reads another clock and has nothing to report.
+        """
+        program = current_graph("scheduler.step()").program_for("scheduler.step()")
+        self._check_step()
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        if self.reads_own_clock:
+            self.optimizer.advance(self.own_clock)
+        if self.verbose:
+            for index, rate in enumerate(rates):
+                program.add_effect(_report(index, rate))
+
+    def _check_step(self) -> None:
+        kind, here = type(self).__name__, f"at {user_line()}"
+        if self.owner is not None:
+            owner = type(self.owner).__name__
+            raise GraphError(
+                message(
+                    f"{kind}.step(): a {owner} owns this schedule and advances it",
+                    owner=f"made at {self.owner.location}",
+                    here=here,
+                    hint=f"call step() of the {owner} only",
+                )
+            )
+        if not self.reads_own_clock and not self.verbose:
+            raise GraphError(
+                message(
+                    f"{kind}.step(): it reads the clock {self.clock.name!r}, which moves without it",
+                    made=f"at {self.location}",
+                    here=here,
+                    hint="leave step() out, or clock=",
+                )
+            )
+
+    def curve(self, steps: Steps, group: int = 0, base: float | None = None) -> Rates:
+        """The rates at many steps, without training.
+
+        Args:
+            steps: How many, counted from step 0, or the steps themselves.
+            group: The number of the parameter group.
+            base: The base rate; the group's initial one unless given.
+
+        Returns:
+            Float64 array, shape (steps,): to the last bit what a plan computes on the ``numpy`` backend.
+
+        Raises:
+            ArgumentError: if there are no steps, or one is negative; if the group does not exist; if the base
+                rate is a Tensor of the user's, and none is given.
+            GraphError: if the rate depends on something besides the base rate and the step.
+
+        Example:
+            >>> import lazyflow as lf
+            >>> from lazyflow import optim
+            >>> from lazyflow.optim import lr_scheduler
+            >>> optimizer = optim.SGD([lf.Parameter([0.0], name="w")], lr=1.0)
+            >>> lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5).curve(6)
+            array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
+        """
+        what = f"{type(self).__name__}.curve"
+        numbers = _as_steps(steps, what)
+        groups = self.optimizer.param_groups
+        if not isinstance(group, int | np.integer) or isinstance(group, bool) or not 0 <= group < len(groups):
+            raise ArgumentError(f"{what}: group={group!r} does not exist; there are {len(groups)}")
+        number = self._base(int(group), what) if base is None else float(base)
+        return evaluate(lambda b, k: self.rate_for(int(group), b, k), number, numbers, what)
+
+    def _base(self, group: int, what: str) -> float:
+        variable = self.optimizer.base_lr(group)
+        if isinstance(variable, Variable) and isinstance(variable.initial, int | float):
+            return float(variable.initial)
+        text = f"{what}: the base rate of group {group} is computed while the plan runs"
+        raise ArgumentError(message(text, base=variable.describe(), hint="curve(steps, base=0.1)"))
+
+    def __repr__(self) -> str:
+        chosen = [name for name, option in self.options.items() if self.__dict__[name] != option.default]
+        settings = "".join(f", {name}={self.__dict__[name]!r}" for name in chosen)
+        return f"<{type(self).__name__} of {self.optimizer.name!r}{settings}, made at {self.location}>"
+
+
+def _tail_positional(signature: Signature) -> Signature:
+    """The signature with last_step and verbose behind the settings, by position too, as in OneFlow."""
+    parameters = dict(signature.parameters)
+    tail = [parameters.pop(name) for name in ("last_step", "verbose") if name in parameters]
+    keywords = [p for p in parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    first = [p for p in parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
+    moved = [p.replace(kind=Parameter.POSITIONAL_OR_KEYWORD) for p in tail]
+    return Signature([*first, *moved, *keywords])
+
+
+def _as_steps(steps: Steps, what: str) -> Rates:
+    try:
+        numbers = range(operator.index(steps)) if not isinstance(steps, Iterable) else steps
+        array = np.array([operator.index(step) for step in numbers], np.float64)
+    except TypeError:
+        text = f"{what}: steps={steps!r} is neither a number of steps nor steps"
+        raise ArgumentTypeError(message(text, expected="an integer >= 1, or integers >= 0")) from None
+    if not array.size or array.min() < 0:
+        raise ArgumentError(message(f"{what}: steps={steps!r} is out of range", expected="an integer >= 1"))
+    return array
+
+
+def _report(index: int, rate: Tensor) -> Any:
+    """The op that prints a group's rate at first, and whenever it changes."""
+    graph = rate.graph
+    text = f"Adjusting learning rate of group {index} to {{:.4e}}."
+    attributes = {"text": text, "on_change": True, "guarded": False}
+    return graph.append(make(primitives.print_, (rate.value,), attributes, graph.origin("verbose")))
