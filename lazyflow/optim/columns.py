@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lazyflow.append import as_tensor
-from lazyflow.ops.elementwise import cast
-from lazyflow.ops.shaping import broadcast_to, stack
+from lazyflow.ops.elementwise import cast, where
+from lazyflow.ops.shaping import broadcast_to, iota
 from lazyflow.optim.clip import clip_coefficients, group_norms
 from lazyflow.optim.groups import Group
-from lazyflow.runtime.dtypes import float64
+from lazyflow.runtime.dtypes import float64, int32
 from lazyflow.tensor import Tensor
 
 
@@ -45,7 +45,7 @@ class Columns:
     def _column(self, name: str) -> Tensor:
         if name == "t":
             return broadcast_to(self._t, (len(self._groups),))
-        return stack([self._scalar(name, group) for group in self._groups])
+        return _column([self._scalar(name, group) for group in self._groups])
 
     def _scalar(self, name: str, group: Group) -> Tensor:
         """The scalar of one group; 0 in a group without the term, which no rule of that group reads."""
@@ -60,3 +60,13 @@ class Columns:
         gradients, members = zip(*self._gradients, strict=True)
         norms = group_norms(gradients, members, len(self._groups), p)
         return clip_coefficients(norms, self._column("clip_grad_max_norm"), self._column("scale"))
+
+
+def _column(scalars: Sequence[Tensor]) -> Tensor:
+    """Scalars as a tensor of shape (groups,): chosen by row, so that it fuses with what follows."""
+    shape = (len(scalars),)
+    row = iota(shape, dtype=int32)
+    column = broadcast_to(scalars[-1], shape)
+    for index, scalar in enumerate(scalars[:-1]):
+        column = where(row == index, scalar, column)
+    return column

@@ -78,7 +78,7 @@ class Optimizer(Declared, Scheduled, ABC):
             for i, g in enumerate(self.param_groups)
             for p in g.params
         }
-        self._state: dict[Variable, tuple[Variable, ...]] = {}
+        self._state: dict[Parameter, tuple[Variable, ...]] = {}
         self._steps: dict[ProgramContext, tuple[frozenset[Parameter], str]] = {}
         self._start()
 
@@ -269,7 +269,7 @@ class Optimizer(Declared, Scheduled, ABC):
         return self.update(p, self.gradient(p, g, h), lr, scalars("t"), state, h)
 
     def held(self) -> Iterable[Tensor]:
-        """What enters a graph's state with the optimizer; its parameters too, where no program updates them."""
+        """What enters a graph's state with the optimizer: parameters too that no program updates."""
         return (*self._members.keys(), *self._members.values(), *super().held())
 
     def table(self) -> Table:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from lazyflow.optim.groups import Group
 from lazyflow.runtime import schema
 from lazyflow.tensor import Tensor
-from lazyflow.variable import Variable
+from lazyflow.variable import Parameter, Variable
 
 Table: TypeAlias = schema.Optimizer
 
@@ -18,8 +18,8 @@ def make_table(
     name: str,
     kind: str,
     groups: Sequence[Group],
-    members: Mapping[Variable, Variable],
-    state: Mapping[Variable, Sequence[Variable]],
+    members: Mapping[Parameter, Variable],
+    state: Mapping[Parameter, Sequence[Variable]],
 ) -> Table:
     """What ``session.groups`` reads.
 

@@ -1,0 +1,90 @@
+"""One table of all optimizers: how each is made, and the loop that it has to equal."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from lazyflow import optim
+from optim import papers
+
+
+@dataclass(frozen=True)
+class Specification:
+    """An optimizer with options, and the same by a plain loop.
+
+    Attributes:
+        kind: Its class.
+        loop: The loop, which takes the same options.
+        options: The options.
+        prepare: What the optimizer does to a gradient before the loop sees it.
+    """
+
+    kind: type
+    loop: object
+    options: dict = field(default_factory=dict)
+
+    def make(self, parameters):
+        """The optimizer of parameters."""
+        return self.kind(parameters, **self.options)
+
+    def __str__(self):
+        module = self.kind.__module__.split(".")[-2]
+        options = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{module}.{self.kind.__name__}({options})"
+
+
+def each(kind, loop, *options):
+    """A specification for each set of options, the defaults first."""
+    return [Specification(kind, loop, dict(some)) for some in ({}, *options)]
+
+
+MOMENTUM = [
+    {"lr": 0.1, "momentum": 0.9},
+    {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
+    {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
+    {"lr": 0.1, "weight_decay": 0.2},
+]
+MOMENTS = [
+    {"lr": 0.02, "betas": (0.8, 0.9)},
+    {"lr": 0.02, "amsgrad": True, "betas": (0.5, 0.6)},
+    {"lr": 0.02, "weight_decay": 0.1, "eps": 1e-3},
+    {"lr": 0.02, "amsgrad": True, "weight_decay": 0.1},
+]
+SQUARES = [
+    {"lr": 0.02, "alpha": 0.9, "eps": 1e-2},
+    {"lr": 0.02, "centered": True, "eps": 1e-3},
+    {"lr": 0.02, "weight_decay": 0.1},
+]
+VELOCITY = [
+    {"lr": 0.02, "momentum": 0.9},
+    {"lr": 0.02, "momentum": 0.5, "centered": True, "weight_decay": 0.1, "eps": 1e-2},
+]
+
+uncorrected_adam = partial(papers.adam, corrected=False)
+uncorrected_adamw = partial(papers.adamw, corrected=False)
+adamw_pytorch = lambda *args, weight_decay=0.01, **options: papers.adamw(  # noqa: E731
+    *args, weight_decay=weight_decay, **options
+)
+rmsprop_pytorch = lambda *args, lr=0.01, **options: papers.rmsprop(  # noqa: E731
+    *args, lr=lr, outside=True, **options
+)
+
+SPECIFICATIONS = [
+    *each(optim.SGD, papers.sgd, *MOMENTUM),
+    *each(optim.Adam, uncorrected_adam, *MOMENTS),
+    *each(optim.AdamW, uncorrected_adamw, *MOMENTS),
+    *each(optim.RMSprop, papers.rmsprop, *SQUARES, *VELOCITY),
+    *each(
+        optim.oneflow.SGD,
+        papers.sgd_oneflow,
+        *MOMENTUM,
+        {"lr": 0.1, "momentum": 0.7, "dampening": 0.3, "nesterov": True},
+    ),
+    *each(optim.oneflow.Adam, papers.adam, *MOMENTS),
+    *each(optim.oneflow.AdamW, papers.adamw, *MOMENTS),
+    *each(optim.oneflow.RMSprop, papers.rmsprop, *SQUARES),
+    *each(optim.pytorch.SGD, papers.sgd_pytorch, *MOMENTUM),
+    *each(optim.pytorch.Adam, papers.adam, *MOMENTS),
+    *each(optim.pytorch.AdamW, adamw_pytorch, *MOMENTS),
+    *each(optim.pytorch.RMSprop, rmsprop_pytorch, *SQUARES, *VELOCITY),
+]

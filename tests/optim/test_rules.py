@@ -1,0 +1,87 @@
+"""Every optimizer against the loop written from its paper, and on a problem that it has to solve."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import lazyflow as lf
+from lazyflow import optim
+from optim.specifications import SPECIFICATIONS
+from optim.training import Training
+
+STEPS = 200
+KINDS = list(dict.fromkeys(spec.kind for spec in SPECIFICATIONS))
+
+
+def problem(dtype, seed=0):
+    """Two parameters, and their gradients for each step."""
+    rng = np.random.default_rng(seed)
+    shapes = [(3, 2), (5,)]
+    initial = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    return initial, [[rng.standard_normal(s).astype(dtype) for s in shapes] for _ in range(STEPS)]
+
+
+def loop(spec, initial, gradients):
+    """The parameters and states that the loop arrives at."""
+    values, states = [np.float64(w) for w in initial], [{} for _ in initial]
+    for step, row in enumerate(gradients, start=1):
+        values = [
+            spec.loop(w, np.float64(g), s, step, **spec.options)
+            for w, g, s in zip(values, row, states, strict=True)
+        ]
+    return values, states
+
+
+# oneflow rounds the betas to float32, which the papers do not
+def accuracy(spec):
+    return 3e-5 if spec.kind.__module__.startswith("lazyflow.optim.oneflow") else 1e-12
+
+
+@pytest.mark.parametrize("spec", SPECIFICATIONS, ids=str)
+def test_rule_equals_the_loop_of_its_paper(spec):
+    initial, gradients = problem(np.float64)
+    training = Training(spec.make, initial)
+    for row in gradients:
+        training.step(row)
+    values, states = loop(spec, initial, gradients)
+    rtol = accuracy(spec)
+    for i, (value, state) in enumerate(zip(values, states, strict=True)):
+        np.testing.assert_allclose(training.values[i], value, rtol=rtol, atol=rtol)
+        assert training.state(i).keys() == state.keys()
+        for name, kept in training.state(i).items():
+            np.testing.assert_allclose(kept, state[name], rtol=rtol, atol=rtol, err_msg=name)
+
+
+@pytest.mark.parametrize("spec", SPECIFICATIONS, ids=str)
+def test_float32_stays_within_rounding_of_float64(spec):
+    initial, gradients = problem(np.float32)
+    single, double = (Training(spec.make, initial, precision=p) for p in (None, "float64"))
+    for row in gradients:
+        single.step(row)
+        double.step(row)
+    for value, wanted in zip(single.values, double.values, strict=True):
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-4)  # 200 roundings of values up to 20
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_quadratic_is_minimised(kind):
+    with lf.Graph() as graph:
+        w = lf.Parameter(np.float32([5.0, -3.0]), name="w")
+        loss = (np.float32([1.0, 4.0]) * (w - np.float32([1.0, 2.0])) ** 2).sum()
+        optimizer = kind([w], lr=0.05, weight_decay=0.0)
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optimizer.step()
+    session = lf.compile(graph).session(backend="numpy")
+    losses = [session.run("train")["loss"] for _ in range(400)]
+    assert losses[0] > 100
+    assert losses[-1] < 0.05  # a constant rate does not settle closer for rules that take steps of its size
+
+
+def test_no_optimizer_is_missing_from_the_table():
+    modules = (optim, optim.oneflow, optim.pytorch)
+    classes = [value for module in modules for value in vars(module).values() if inspect.isclass(value)]
+    kinds = {each for each in classes if issubclass(each, optim.Optimizer)} - {optim.Optimizer}
+    assert kinds == set(KINDS)
