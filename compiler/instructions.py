@@ -101,25 +101,37 @@ def _update_batch(w: Writing, op: Op) -> list[schema.AnyInstruction]:
 
 @_emits(primitives.matmul)
 def _matmul(w: Writing, op: Op) -> list[schema.AnyInstruction]:
+    return [_product(w, op, w.layouts[op.output].strides, op.output.shape)]
+
+
+@_emits(primitives.matmul_transposed)
+def _matmul_transposed(w: Writing, op: Op) -> list[schema.AnyInstruction]:
+    strides = w.layouts[op.output].strides
+    places = [op.attributes["axes"].index(axis) for axis in range(len(strides))]
+    shape = tuple(op.output.shape[place] for place in places)
+    return [_product(w, op, tuple(strides[place] for place in places), shape)]
+
+
+def _product(w: Writing, op: Op, strides: Shape, shape: Shape) -> schema.MatMul:
+    """The product of this shape, written to the output with these strides."""
     a, b = op.inputs
-    *batch, m, n = op.output.shape
+    *batch, m, n = shape
 
     def operand(value: Value) -> schema.Access:
         strides = w.layouts[value].strides
         outer = broadcast(value.shape[:-2], strides[:-2], tuple(batch))
         return w.walked(value, (*outer, *strides[-2:]))
 
-    product = schema.MatMul(
+    return schema.MatMul(
         batch=extents(batch),
         m=extent(m),
         n=extent(n),
         k=extent(a.shape[-1]),
         a=operand(a),
         b=operand(b),
-        out=w.access(op.output),
+        out=w.walked(op.output, strides),
         **w.common,
     )
-    return [product]
 
 
 def _table_and_index(w: Writing, op: Op, table: Value, index: Value) -> dict[str, Any]:

@@ -311,6 +311,7 @@ FUNCTIONS: dict[str, Callable[[Op, Sequence[Array], Run], Array | Arrays]] = {
     "concat": lambda op, inputs, run: np.concatenate(inputs, op.attributes["axis"]),
     "pad": _pad,
     "matmul": _matmul,
+    "matmul_transposed": lambda op, inputs, run: _matmul(op, inputs, run).transpose(op.attributes["axes"]),
     "gather": _gather,
     "scatter_add": _scatter_add,
     "check_index": _check_index,

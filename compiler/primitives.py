@@ -197,6 +197,15 @@ def _typed(types: Sequence[Type], attributes: Attributes) -> tuple[Type, ...]:
     return result
 
 
+# matmul whose result is given, and so stored, with its axes in the order of ``axes``
+matmul_transposed = Primitive(
+    "matmul_transposed",
+    2,
+    ("axes",),
+    lambda types, a: (
+        Type(rules.transposed([Type(rules.multiplied(types, a), types[0].dtype)], a), rules.floating(types, a)),
+    ),
+)
 # A loop nest: ``body`` is a tuple of schema.Call over the inputs; ``maps`` gives for each input, and then for
 # each output, which of its axes each axis of ``space`` walks (-1: none); ``results`` number the values that
 # the outputs hold.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from dataclasses import replace
 
 import networkx as nx
 
 from lazyflow.compiler import primitives
-from lazyflow.compiler.dependences import BARRIER, Dependences, cycles
+from lazyflow.compiler.dependences import Dependences, cycles
 from lazyflow.compiler.graph import Graph, Op, Program, Value, Variable, make
 from lazyflow.compiler.rewrite import clone
+from lazyflow.compiler.scheduling import schedule
 from lazyflow.compiler.sources import memory_of
 from lazyflow.runtime.errors import GraphError, message
 
@@ -38,7 +38,7 @@ def order(graph: Graph) -> Graph:
         if copied or _fetched_before(program, dependences):
             ops, program = _with_copies(ops, program, copied, dependences)
             dependences = Dependences(ops, program)
-        sequence = _sequence(dependences)
+        sequence = schedule(dependences, dependences.graph(dependences.hazards()))
         new_ops.update(dict.fromkeys(ops))
         programs[program.name] = replace(program, order=sequence)
     return graph.replaced(list(new_ops), programs)
@@ -135,21 +135,3 @@ class _Copies:
             self.ops.append(new)
             self._copied[value] = new.output
         return self._copied[value]
-
-
-def _sequence(dependences: Dependences) -> tuple[Op, ...]:
-    """The instructions in an order that the graph of kernels allows."""
-    graph = dependences.graph(dependences.hazards())
-    waiting = dict(graph.in_degree())
-    ready = [number for number, count in waiting.items() if not count]
-    heapq.heapify(ready)
-    result = []
-    while ready:
-        number = heapq.heappop(ready)
-        if number != BARRIER:
-            result.append(dependences.ops[number])
-        for following in graph.succ[number]:
-            waiting[following] -= 1
-            if not waiting[following]:
-                heapq.heappush(ready, following)
-    return tuple(result)

@@ -73,7 +73,8 @@ def no_gradient(*declared: Primitive) -> None:
 
 
 no_gradient(primitives.constant, primitives.placeholder, primitives.variable)  # leaves: nothing goes further
-no_gradient(primitives.kernel, primitives.update_batch)  # made by passes, when gradients are in place
+# made by passes, when gradients are in place
+no_gradient(primitives.kernel, primitives.update_batch, primitives.matmul_transposed)
 no_gradient(primitives.assign, primitives.update, primitives.print_)  # a next value is not differentiated
 
 

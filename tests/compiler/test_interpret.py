@@ -109,8 +109,21 @@ def test_other_primitives_compute_what_numpy_does(line):
 
 def test_every_pure_primitive_has_a_case():
     tested = {line.split()[0] for line in (*SCALAR_CASES, *OTHER_CASES)} | {"matmul", "scatter_add", "philox"}
+    tested.add("matmul_transposed")
     pure = {p.name for p in primitives.PRIMITIVES.values() if not p.effect}
-    assert pure - tested == {"placeholder", "variable", "kernel"}  # those have tests of their own
+    tested |= {"placeholder", "variable", "kernel", "matmul_transposed"}  # these have tests of their own
+    assert pure <= tested
+
+
+def test_matmul_transposed_gives_the_product_with_its_axes_reordered():
+    graph = from_text("""
+        %0 = placeholder name=a : float64[2, 3, 4]
+        %1 = placeholder name=b : float64[4, 5]
+        %2 = matmul_transposed %0 %1 axes=(1, 0, 2) : float64[3, 2, 5]
+        fetch y = %2""")
+    a, b = np.arange(24.0).reshape(2, 3, 4), np.arange(20.0).reshape(4, 5)
+    fetches, _ = interpret(graph, "main", {"a": a, "b": b})
+    np.testing.assert_array_equal(fetches["y"], (a @ b).transpose(1, 0, 2))
 
 
 def test_matmul_broadcasts_and_sums_half_types_in_float32():
