@@ -43,7 +43,7 @@ class Variable(Tensor):
         trainable: Whether optimizers update it (a Parameter).
     """
 
-    __slots__ = ("_shape", "initial", "ir", "naming", "owner")
+    __slots__ = ("_shape", "_start", "ir", "naming", "owner")
 
     def __init__(
         self,
@@ -55,12 +55,26 @@ class Variable(Tensor):
     ) -> None:
         if name is not None and (not isinstance(name, str) or not name):
             raise ArgumentTypeError(f"Variable: name {name!r} is not a name; expected a string")
-        self.initial, self._shape, found = _initial(initial, shape, dtype)
+        start, self._shape, found = _initial(initial, shape, dtype)
         self.naming: Callable[[], str] | None = None if name is None else lambda: name
         self.owner: object = None
         self.ir = ir.Variable(name or "", self._shape, found, trainable, location=user_line())
-        if isinstance(self.initial, bool | int | float):
-            self.ir.initial = self.initial
+        self._start_from(start)
+
+    @property
+    def initial(self) -> Any:
+        """What it starts from: an array, a number or an initializer. Another may be set before compile."""
+        return self._start
+
+    @initial.setter
+    def initial(self, value: Any) -> None:
+        if self.adopted:
+            self.graph.check_open()
+        self._start_from(_initial(value, self._shape, self.dtype)[0])
+
+    def _start_from(self, start: Any) -> None:
+        self._start = start
+        self.ir.initial = start if isinstance(start, bool | int | float) else 0
 
     @property
     def value(self) -> Value:

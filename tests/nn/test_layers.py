@@ -189,12 +189,20 @@ def test_constants():
     np.testing.assert_array_equal(initial(nn.init.constant(0.5), (2,), "float64"), [0.5, 0.5])
 
 
-def test_another_initial_value_for_a_layer():
+@pytest.mark.parametrize("weight", [nn.init.constant(0.25), 0.25, np.full((3, 4), 0.25)])
+def test_another_initial_value_for_a_layer(weight):
     layer = nn.Linear(4, 3)
-    layer.weight.initial = nn.init.constant(0.25)
-    layer.bias.initial = nn.init.zeros()
+    layer.weight.initial = weight
+    layer.bias.initial = 0.0
     y, _ = run(layer)
     np.testing.assert_allclose(y, np.repeat(X.sum(1, keepdims=True) / 4, 3, 1), rtol=1e-5, atol=1e-6)
+    with pytest.raises(errors.GraphError, match="is compiled"):
+        layer.weight.initial = 0.0
+
+
+def test_another_initial_value_has_to_fit():
+    with pytest.raises(errors.ShapeError, match=r"shape \(3, 4\) is not that of the array, \(4, 3\)"):
+        nn.Linear(4, 3).weight.initial = np.zeros((4, 3))
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
