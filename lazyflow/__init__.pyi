@@ -77,6 +77,7 @@ from lazyflow.ops.random import rand as rand
 from lazyflow.ops.random import randn as randn
 from lazyflow.ops.random import uniform as uniform
 from lazyflow.ops.printing import print as print
+from lazyflow.optim.lr_scheduler.tracing import tabulate as tabulate
 from lazyflow.autograd import gradients as gradients
 from lazyflow.compile import compile as compile
 from lazyflow.graph import Graph as Graph

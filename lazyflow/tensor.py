@@ -134,6 +134,18 @@ class Tensor:
     def __rmatmul__(self, other: TensorLike) -> Tensor:
         return _call("matmul", other, self)
 
+    def __divmod__(self, other: TensorLike) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __floor__(self) -> Tensor:
+        return _call("floor", self)
+
+    def __ceil__(self) -> Tensor:
+        return _call("ceil", self)
+
+    def __round__(self, ndigits: None = None) -> Tensor:
+        return _call("round", self)
+
     def __neg__(self) -> Tensor:
         return _call("neg", self)
 

@@ -96,7 +96,7 @@ class SequentialLR(Composition):
 
     def _per_milestone(self, given: object) -> list[bool]:
         count = len(self.milestones)
-        flags = list(given) if isinstance(given, list | tuple) else [given] * count
+        flags: list[Any] = list(given) if isinstance(given, list | tuple) else [given] * count
         if not isinstance(given, bool | list | tuple) or not all(isinstance(flag, bool) for flag in flags):
             text = f"{type(self).__name__}: interval_rescaling={given!r} is no bool"
             expected = "True or False, or a list of one per milestone"

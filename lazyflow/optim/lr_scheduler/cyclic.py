@@ -103,10 +103,10 @@ class CyclicLR(LRScheduler):
     max_lr: PerGroup[Any] = PerGroup(low=0.0)
     step_size_up: Integer[int] = Integer(default=2000, low=1)
     step_size_down: Integer[int | None] = Integer(default=None, low=1)
-    mode: Choice = Choice("triangular", "triangular2", "exp_range")
+    mode: Choice = Choice(default="triangular", others=("triangular2", "exp_range"))
     gamma: Number[float] = Number(default=1.0, above=0.0)
     scale_fn: Callable[[Any], Any] | None = argument(default=None, kw_only=False)
-    scale_mode: Choice = Choice("cycle", "iterations")
+    scale_mode: Choice = Choice(default="cycle", others=("iterations",))
 
     def check(self) -> None:
         """Refuse a scale that cannot be called, and an upper rate below the lower one."""
@@ -128,7 +128,8 @@ class CyclicLR(LRScheduler):
         cycle, within = step // (up + down), step % (up + down)
         height = where(within <= up, within / up, (up + down - within) / down)
         lower = base if self.base_lr[group] is None else self.base_lr[group]
-        return lower + (self.max_lr[group] - lower) * height * self._scale(cycle, step)
+        rate: Tensor = lower + (self.max_lr[group] - lower) * height * self._scale(cycle, step)
+        return rate
 
     def _scale(self, cycle: Tensor, step: Tensor) -> Tensor | float:
         function = self.scale_fn
@@ -169,29 +170,33 @@ class OneCycleLR(LRScheduler):
     epochs: Integer[int | None] = Integer(default=None, low=1)
     steps_per_epoch: Integer[int | None] = Integer(default=None, low=1)
     pct_start: Number[float] = Number(default=0.3, low=0.0, high=1.0)
-    anneal_strategy: Choice = Choice("cos", "linear")
+    anneal_strategy: Choice = Choice(default="cos", others=("linear",))
     div_factor: Number[float] = Number(default=25.0, above=0.0)
     final_div_factor: Number[float] = Number(default=1e4, above=0.0)
     three_phase: Flag = Flag(default=False)
 
     def check(self) -> None:
-        """Find the number of steps, and the phases."""
-        count = self.total_steps
-        if count is None:
-            if self.epochs is None or self.steps_per_epoch is None:
-                given = f"epochs={self.epochs}, steps_per_epoch={self.steps_per_epoch}"
-                raise self.refuse(
-                    f"total_steps=None with {given}", expected="total_steps, or epochs and steps_per_epoch"
-                )
-            count = self.epochs * self.steps_per_epoch
-            if count < 2:
-                raise self.refuse(
-                    f"epochs * steps_per_epoch={count} is out of range", expected="2 steps or more"
-                )
+        """Find the number of steps, and refuse one step and phases that overlap."""
+        self._count = self._steps()
+        if self._count < 2:
+            text = f"epochs * steps_per_epoch={self._count} is out of range"
+            raise self.refuse(text, expected="2 steps or more")
         if self.three_phase and self.pct_start > 0.5:
             text = f"pct_start={self.pct_start!r} is out of range with three_phase"
             raise self.refuse(text, expected="a number in [0, 0.5]: up and down take as many steps")
-        self.length = count - 1
+
+    def _steps(self) -> int:
+        if self.total_steps is not None:
+            return self.total_steps
+        if self.epochs is None or self.steps_per_epoch is None:
+            text = f"total_steps=None with epochs={self.epochs}, steps_per_epoch={self.steps_per_epoch}"
+            raise self.refuse(text, expected="total_steps, or epochs and steps_per_epoch")
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        return self._count - 1
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of the first group."""
@@ -212,7 +217,7 @@ class OneCycleLR(LRScheduler):
 
     def _phases(self, first: Tensor, high: Tensor, last: Tensor) -> list[_Phase]:
         """The phases that have a step; the first may begin before step 0, as in PyTorch."""
-        up, end = self.pct_start * (self.length + 1) - 1.0, float(self.length)
+        up, end = self.pct_start * self._count - 1.0, self._count - 1.0
         turns = [(up, first, high), (end, high, last)]
         if self.three_phase:
             turns = [(up, first, high), (2.0 * up, high, first), (end, first, last)]

@@ -40,9 +40,10 @@ class CosineDecayLR(LRScheduler):
     decay_steps: Integer[int] = Integer(low=1)
     alpha: Number[float] = Number(default=0.0, low=0.0, high=1.0)
 
-    def check(self) -> None:
-        """Tell compositions where it ends."""
-        self.length = self.decay_steps
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        return self.decay_steps
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""
@@ -65,9 +66,10 @@ class CosineAnnealingLR(LRScheduler):
     steps: Integer[int] = Integer(low=1)
     alpha: Number[float] = Number(default=0.0, low=0.0, high=1.0)
 
-    def check(self) -> None:
-        """Tell compositions where it ends."""
-        self.length = self.steps
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        return self.steps
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""
@@ -232,16 +234,16 @@ class PolynomialLR(LRScheduler):
     power: Number[float] = Number(default=1.0, above=0.0)
     cycle: Flag = Flag(default=False)
 
-    def check(self) -> None:
-        """Tell compositions where it ends."""
-        self.length = None if self.cycle else self.decay_batch
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        return None if self.cycle else self.decay_batch
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""
         if self.cycle:
             done = maximum(step, 1.0)
-            whole = self.decay_batch * ceil(done / self.decay_batch)
+            share = done / (self.decay_batch * ceil(done / self.decay_batch))
         else:
-            done, whole = minimum(step, self.decay_batch), self.decay_batch
-        remaining = (1.0 - done / whole) ** self.power
-        return (base - self.end_learning_rate) * remaining + self.end_learning_rate
+            share = minimum(step, self.decay_batch) / self.decay_batch
+        return (base - self.end_learning_rate) * (1.0 - share) ** self.power + self.end_learning_rate

@@ -123,7 +123,8 @@ class MultiplicativeLR(LRScheduler):
 
     def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""
-        return base * self.functions[group](step)
+        rate: Tensor = base * self.functions[group](step)
+        return rate
 
 
 def per_group(scheduler: LRScheduler, given: object) -> list[Schedule]:
@@ -134,7 +135,7 @@ def per_group(scheduler: LRScheduler, given: object) -> list[Schedule]:
         ArgumentError: if the list has another length.
     """
     count = len(scheduler.optimizer.param_groups)
-    functions = list(given) if isinstance(given, list | tuple) else [given] * count
+    functions: list[Any] = list(given) if isinstance(given, list | tuple) else [given] * count
     kind, here = type(scheduler).__name__, f"at {scheduler.location}"
     for function in functions:
         if not callable(function):

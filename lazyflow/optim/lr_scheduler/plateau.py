@@ -50,11 +50,11 @@ class ReduceLROnPlateau(LRScheduler):
         [1.0, 1.0, 1.0, 1.0, 0.5]
     """
 
-    mode: Choice = Choice("min", "max")
+    mode: Choice = Choice(default="min", others=("max",))
     factor: Number[float] = Number(default=0.1, above=0.0, below=1.0)
     patience: Integer[int] = Integer(default=10, low=0)
     threshold: Number[float] = Number(default=1e-4, low=0.0)
-    threshold_mode: Choice = Choice("rel", "abs")
+    threshold_mode: Choice = Choice(default="rel", others=("abs",))
     cooldown: Integer[int] = Integer(default=0, low=0)
     min_lr: PerGroup[Any] = PerGroup(default=0.0, low=0.0)
     eps: Number[float] = Number(default=1e-8, low=0.0)
@@ -71,7 +71,8 @@ class ReduceLROnPlateau(LRScheduler):
         self._reductions = [self._memory(f"reductions/{index}", 0, int64) for index in range(count)]
 
     def _memory(self, name: str, initial: float, dtype: DType) -> Variable:
-        return stored(lambda: f"{self.optimizer.name}/plateau/{name}", self.location, initial, (), dtype)
+        key = f"plateau/{name}"
+        return stored(lambda: self.optimizer.name, key, self.location, initial, (), dtype)
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of the first group."""

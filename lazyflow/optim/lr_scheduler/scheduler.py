@@ -63,7 +63,11 @@ class Clock(Setting[Tensor | None]):
 @dataclass_transform(
     field_specifiers=(Number, Integer, Flag, Choice, Milestones, PerGroup, Clock, required, argument)
 )
-class LRScheduler(Declared, ABC):
+class Fields(Declared):
+    """A class whose fields are a scheduler's arguments: type checkers want the decorator on a base class."""
+
+
+class LRScheduler(Fields, ABC):
     """Base of all schedulers: what stands around a rate that is a function of the step.
 
     A subclass declares its settings as fields and gives its curve in ``rate``. Update number k, from 0, runs
@@ -96,7 +100,6 @@ class LRScheduler(Declared, ABC):
     verbose: Flag = Flag(default=False, kw_only=True)
     clock: Clock = Clock(default=None, kw_only=True)
 
-    length: int | None = None  # the step from which the rate is constant, where the schedule has an end
     composable: ClassVar[bool] = True  # whether its rate is a function of the step
     aliases: ClassVar[dict[str, str]] = {}  # other names of arguments
 
@@ -140,6 +143,11 @@ class LRScheduler(Declared, ABC):
 
     def check(self) -> None:
         """Refuse settings that do not go together."""
+
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant; None where there is none, or it is not known."""
+        return None
 
     def refuse(self, headline: str, **rows: object) -> ArgumentError:
         """The error for a setting that is out of range: first the class, last the line."""

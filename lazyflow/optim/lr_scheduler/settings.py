@@ -118,11 +118,11 @@ class Flag(Setting[bool]):
 
 
 class Choice(Setting[str]):
-    """One of a few words, the first by default."""
+    """One of a few words: the default, or one of the others."""
 
-    def __init__(self, *words: str) -> None:
-        super().__init__(words[0])
-        self.words = words
+    def __init__(self, *, default: str, others: tuple[str, ...]) -> None:
+        super().__init__(default)
+        self.words = (default, *others)
 
     @property
     def expected(self) -> str:

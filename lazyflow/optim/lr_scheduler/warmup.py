@@ -46,7 +46,7 @@ class WarmUpLR(Composition):
     optimizer: Any = required()
     warmup_factor: Number[float] = Number(default=1.0 / 3, low=0.0, high=1.0)
     warmup_iters: Integer[int] = Integer(default=5, low=0)
-    warmup_method: Choice = Choice("linear", "constant")
+    warmup_method: Choice = Choice(default="linear", others=("constant",))
     warmup_prefix: Flag = Flag(default=False)
 
     def find_optimizer(self, given: dict[str, Any]) -> Optimizer:
@@ -66,15 +66,18 @@ class WarmUpLR(Composition):
 
     def _check_length(self, inner: LRScheduler) -> None:
         whole = inner.length
-        if whole is None:
-            return
-        if not self.warmup_prefix and self.warmup_iters > whole:
+        if whole is not None and not self.warmup_prefix and self.warmup_iters > whole:
             raise self.refuse(
                 f"warmup_iters={self.warmup_iters} is longer than the whole {type(inner).__name__}",
                 expected=f"an integer in [0, {whole}]",
                 hint="warmup_prefix=True lets the schedule begin behind the warm-up",
             )
-        self.length = whole + self.warmup_iters if self.warmup_prefix else whole
+
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        whole = self.warmup_iters if self.inner is None else self.inner.length
+        return whole if whole is None or not self.warmup_prefix else whole + self.warmup_iters
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of the first group."""
@@ -135,7 +138,11 @@ class WarmupCosineLR(LRScheduler):
                 f"warmup_steps={self.warmup_steps} is longer than the whole: decay_steps={self.decay_steps}"
             )
             raise self.refuse(text, expected="decay_steps > warmup_steps")
-        self.length = self.decay_steps
+
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        return self.decay_steps
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""

@@ -74,9 +74,10 @@ class PolynomialLR(_Epochs, LRScheduler):
     total_iters: Integer[int] = Integer(default=5, low=1)
     power: Number[float] = Number(default=1.0, above=0.0)
 
-    def check(self) -> None:
-        """Tell compositions where it ends."""
-        self.length = self.total_iters
+    @property
+    def length(self) -> int | None:
+        """The step from which the rate is constant."""
+        return self.total_iters
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""
