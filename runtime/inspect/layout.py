@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple, TypeAlias
 
 from lazyflow.runtime.inspect.crossings import ordered
 from lazyflow.runtime.inspect.picture import Arrow, Box, Picture
-from lazyflow.runtime.inspect.words import clipped
+from lazyflow.runtime.inspect.words import clipped, fitted
 
 TITLE_WIDTH, NOTE_WIDTH = 8.2, 6.05  # of a character of 12 and 10 pixels
 LINE, PADDING = 14.0, 9.0
@@ -23,6 +23,7 @@ GAP_X, GAP_Y, LABEL_Y = 22.0, 30.0, 16.0
 LANE = 10.0  # between lines that pass a layer
 _SWEEPS = 16
 _LONGEST_TITLE = 44
+_FARTHEST = 48  # layers that a line may pass
 
 Node: TypeAlias = tuple[str, int]  # a box (its key, 0), or the point where its lines pass layer n (key, n)
 
@@ -86,11 +87,10 @@ def notes_of(box: Box) -> list[str]:
 
 def arrange(picture: Picture) -> Arranged:
     """Give every box and arrow of a picture its place."""
-    position = {box.key: number for number, box in enumerate(picture.boxes)}
-    forward = [a for a in picture.arrows if position[a.source] < position[a.target]]
-    backward = [a for a in picture.arrows if position[a.source] > position[a.target]]
-    edges = [(a.source, a.target) for a in forward] + [(a.target, a.source) for a in backward]
-    rank = _ranks([box.key for box in picture.boxes], edges)
+    rank = _ranks([box.key for box in picture.boxes], _edges(*_directed(picture)))
+    picture = _without_far(picture, rank)
+    forward, backward = _directed(picture)
+    edges = _edges(forward, backward)
     layers, links = _with_points(rank, edges)
     layers = ordered(layers, links)
     labels = _labels(picture)
@@ -107,6 +107,35 @@ def arrange(picture: Picture) -> Arranged:
     lines = router.lines(forward, labels, up=False) + router.lines(backward, labels, up=True)
     width = max((place.x + place.width for place in places.values()), default=0.0)
     return Arranged(picture, max([width, *xs.values()]), bottoms[-1] if bottoms else 0.0, places, lines)
+
+
+def _directed(picture: Picture) -> tuple[list[Arrow], list[Arrow]]:
+    """The arrows to later boxes, and those to earlier ones."""
+    position = {box.key: number for number, box in enumerate(picture.boxes)}
+    forward = [a for a in picture.arrows if position[a.source] < position[a.target]]
+    return forward, [a for a in picture.arrows if position[a.source] > position[a.target]]
+
+
+def _edges(forward: Iterable[Arrow], backward: Iterable[Arrow]) -> list[tuple[str, str]]:
+    """Pairs of boxes, the upper one first."""
+    return [(a.source, a.target) for a in forward] + [(a.target, a.source) for a in backward]
+
+
+def _without_far(picture: Picture, rank: Mapping[str, int]) -> Picture:
+    """Arrows that would pass too many layers become notes of the boxes that they lead to."""
+    titles = {box.key: box.title for box in picture.boxes}
+    far: dict[str, list[str]] = defaultdict(list)
+    near = []
+    for arrow in picture.arrows:
+        if abs(rank[arrow.target] - rank[arrow.source]) <= _FARTHEST:
+            near.append(arrow)
+        else:
+            far[arrow.target].append(titles[arrow.source])
+    boxes = (
+        replace(box, notes=(*box.notes, f"takes {fitted(far[box.key], 30)}")) if box.key in far else box
+        for box in picture.boxes
+    )
+    return replace(picture, boxes=tuple(boxes), arrows=tuple(near)) if far else picture
 
 
 def _labels(picture: Picture) -> dict[str, str]:

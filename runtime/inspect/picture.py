@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from lazyflow.runtime.inspect.words import fitted
+
 LARGEST = 400  # boxes that a picture shows; of a larger one, boxes are joined by scope
 
 # kind of a box: what the legend calls it, its fill and its line
@@ -82,8 +84,7 @@ def readable(picture: Picture, largest: int = LARGEST) -> Picture:
         joined = _joined(picture, depth)
         if len(joined.boxes) <= largest:
             return replace(joined, note=f"{total:,} boxes, joined by scope into {len(joined.boxes):,}")
-    joined = _joined(picture, 1) if deepest else picture
-    return _without_middle(joined, total, largest)
+    return _without_middle(_joined(picture, 1), total, largest)
 
 
 def _joined(picture: Picture, depth: int) -> Picture:
@@ -96,7 +97,9 @@ def _joined(picture: Picture, depth: int) -> Picture:
         if len(members) == 1:
             return replace(members[0], key=key)
         scope = members[0].scope[:depth]
-        return Box(key, "scope", "/".join(scope), (f"{len(members):,} ops",), _listed(members), scope)
+        titles = tuple(dict.fromkeys(box.title for box in members))
+        notes = (f"{len(members):,} ops", fitted(titles, 30))
+        return Box(key, "scope", "/".join(scope), notes, _listed(members), scope)
 
     return _grouped(picture, home, merged)
 
@@ -115,7 +118,8 @@ def _without_middle(picture: Picture, total: int, largest: int) -> Picture:
             return members[0]
         return Box(key, "elision", f"… {left_out:,} boxes are not shown …", (), _listed(members))
 
-    note = f"{total:,} boxes, of which the first and the last {half} are shown"
+    joined = f", joined by scope into {len(picture.boxes):,}" if len(picture.boxes) < total else ""
+    note = f"{total:,} boxes{joined}, of which the first and the last {half} are shown"
     return replace(_grouped(picture, home, merged), note=note)
 
 

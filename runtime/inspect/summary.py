@@ -9,11 +9,12 @@ from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import MAX_EXTENT
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, message
 from lazyflow.runtime.inspect.figures import ProgramSummary, Stored, program_figures, stored
-from lazyflow.runtime.inspect.table import program_lines
+from lazyflow.runtime.inspect.table import program_lines, weight
 from lazyflow.runtime.inspect.words import aligned, counted, humanized
 from lazyflow.runtime.values import closest, listed
 
-_ROWS = 20  # instructions that fit on a screen, those of all programs together
+_ROWS = 16  # instructions that fit on a screen, those of all programs together
+_FEWEST = 3  # of each program; the one that moves most bytes shows more
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,11 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"sizes below depend on {', '.join(summary.open_dimensions)}: summary({call}) gives numbers"
     yield ""
     yield from _stored_lines(summary)
-    rows = max(3, _ROWS // max(1, len(summary.programs)))
+    heaviest = max(summary.programs.values(), key=weight, default=None)
     for program in summary.programs.values():
         yield ""
-        yield from program_lines(program, rows)
+        rest = _ROWS - _FEWEST * (len(summary.programs) - 1)
+        yield from program_lines(program, max(_FEWEST, rest if program is heaviest else 0))
 
 
 def _stored_lines(summary: Summary) -> list[str]:

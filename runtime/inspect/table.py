@@ -9,7 +9,7 @@ from lazyflow.runtime.inspect.figures import InstructionSummary, ProgramSummary
 from lazyflow.runtime.inspect.words import aligned, clipped, counted, fitted, humanized, total, typed
 
 WIDTH = 110  # columns of a screen
-_HEAD = ("", "instruction", "reads", "writes", "members", "lines")
+_HEAD = ("", "instruction", "reads", "writes")
 _GUESS = 64  # stands for every open dimension where instructions are compared by their bytes
 
 
@@ -23,12 +23,26 @@ def program_lines(program: ProgramSummary, rows: int) -> Iterator[str]:
         return
     facts = [("instructions", _counts(program)), ("memory", _memory(program)), ("traffic", _traffic(program))]
     yield from (f"  {line}" for line in aligned(facts))
+    yield from (f"  {line}" for line in _table(program, rows))
+
+
+def _table(program: ProgramSummary, rows: int) -> list[str]:
     chosen = _largest(program.instructions, rows)
-    cells = [_HEAD, *(cell for item in chosen for cell in _rows(item))]
-    rest = [item for item in program.instructions if item not in chosen]
+    figures = [_HEAD, *(row for item in chosen for row in _rows(item))]
+    words: list[tuple[Sequence[str], Sequence[str]]] = [(("members",), ("lines",))]
+    for item in chosen:
+        words.append((item.members, item.lines))
+        words += [((), ())] if item.parameters else []
+    numbers = {item.number for item in chosen}
+    rest = [item for item in program.instructions if item.number not in numbers]
     if rest:
-        cells.append(_rest(rest))
-    yield from (f"  {clipped(line, WIDTH - 2)}" for line in aligned(cells, right=(0, 2, 3)))
+        figures.append(_rest(rest))
+        words.append(((), ()))
+    left = aligned(figures, right=(0, 2, 3))
+    width = WIDTH - 2 - max(map(len, left)) - 4
+    places = min(max(len(", ".join(lines)) for _, lines in words), width // 3)
+    right = [(fitted(members, width - places), fitted(lines, places)) for members, lines in words]
+    return aligned([(start, *end) for start, end in zip(left, right, strict=True)])
 
 
 def _counts(program: ProgramSummary) -> str:
@@ -38,7 +52,7 @@ def _counts(program: ProgramSummary) -> str:
 
 def _memory(program: ProgramSummary) -> str:
     bounds = [humanized(size) for size in program.lower_bound]
-    bound = bounds[0] if len(bounds) == 1 else f"the largest of {fitted(bounds, 70)}"
+    bound = bounds[0] if len(bounds) == 1 else f"the largest of {len(bounds)} sums such as {bounds[0]}"
     return f"peak {humanized(program.peak_bytes)}, lower bound {bound}"
 
 
@@ -46,8 +60,8 @@ def _traffic(program: ProgramSummary) -> str:
     return f"reads {humanized(program.bytes_read)}, writes {humanized(program.bytes_written)} in a run"
 
 
-def _weight(item: InstructionSummary) -> int:
-    """Bytes moved, to compare instructions by."""
+def weight(item: InstructionSummary | ProgramSummary) -> int:
+    """Bytes moved, to compare instructions and programs by."""
     return sum(_guess(size) for size in (item.bytes_read, item.bytes_written))
 
 
@@ -59,7 +73,7 @@ def _largest(items: Sequence[InstructionSummary], rows: int) -> list[Instruction
     """Those that move most bytes, in the order of the program; all, where that costs no more lines."""
     if len(items) <= rows + 1:
         return list(items)
-    chosen = sorted(items, key=lambda item: (-_weight(item), item.number))[:rows]
+    chosen = sorted(items, key=lambda item: (-weight(item), item.number))[:rows]
     return sorted(chosen, key=lambda item: item.number)
 
 
@@ -69,12 +83,10 @@ def _rows(item: InstructionSummary) -> Iterator[tuple[str, ...]]:
         _instruction(item),
         humanized(item.bytes_read),
         humanized(item.bytes_written),
-        fitted(item.members, 44),
-        fitted(item.lines, 28),
     )
     if item.parameters:
         each = (item.bytes_read_per_element, item.bytes_written_per_element)
-        yield ("", "  per element", *(f"{number:g} B" for number in each), "", "")
+        yield ("", "  per element", *(f"{number:g} B" for number in each))
 
 
 def _instruction(item: InstructionSummary) -> str:
@@ -87,4 +99,4 @@ def _instruction(item: InstructionSummary) -> str:
 def _rest(items: Sequence[InstructionSummary]) -> tuple[str, ...]:
     read = total(item.bytes_read for item in items)
     written = total(item.bytes_written for item in items)
-    return ("", f"and {len(items):,} smaller", humanized(read), humanized(written), "", "")
+    return ("", f"and {len(items):,} smaller", humanized(read), humanized(written))

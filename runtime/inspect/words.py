@@ -47,7 +47,7 @@ def humanized(size: Size) -> str:
     ('512 B', '35.5 KiB', '256*batch B')
     """
     if isinstance(size, Dimension):
-        return f"({size}) B" if " " in str(size) else f"{size} B"
+        return f"{size} B"
     if size < 1024:
         return f"{size} B"
     amount = float(size)

@@ -88,7 +88,7 @@ def test_summary_of_a_long_program_stays_on_one_screen():
     text = str(summarize(schema.Document(name="deep", programs=(long,), origins=origins), {"batch": 64}))
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) <= 110
-    assert "and 2,980 smaller" in text
+    assert "and 2,984 smaller" in text
     assert "…, +499 " in text
 
 
