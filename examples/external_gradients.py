@@ -32,7 +32,7 @@ def main():
     rng = np.random.default_rng(0)
     truth = rng.standard_normal(8).astype(np.float32)
     x = rng.standard_normal((256, 8)).astype(np.float32)
-    y = x @ truth + np.float32(0.5)
+    y = x @ truth + 0.5 + 0.1 * rng.standard_normal(256).astype(np.float32)
 
     model = {"weight": np.zeros(8, np.float32), "bias": np.zeros(1, np.float32)}
     session = build(model).session()
