@@ -51,17 +51,25 @@ def present(case):
     return [some for some in dict.fromkeys(sets) if some]
 
 
-def training(case, make_scheduler=lambda case, optimizer: []):
+def scheduler(case, description, on):
+    """The scheduler of a description, on an optimizer or a scheduler; LambdaLR's functions are text."""
+    args = dict(description["args"])
+    if "inner" in description:
+        on = scheduler(case, description["inner"], on)
+    if "lr_lambda" in args:
+        args["lr_lambda"] = [eval(f"lambda step: {text}") for text in args["lr_lambda"]]
+    return getattr(convention(case).lr_scheduler, description["type"])(on, **args)
+
+
+def training(case):
     """The training of a case."""
-    initial = [
-        np.float32(row).reshape(shape) for row, shape in zip(case["init"], case["shapes"], strict=True)
-    ]
+    rows = zip(case["init"], case["shapes"], strict=True)
 
     def make(parameters):
         made = optimizer(case, parameters)
-        return made, make_scheduler(case, made)
+        return made, [scheduler(case, case["scheduler"], made)] if case["scheduler"] else []
 
-    return Training(make, initial, present(case))
+    return Training(make, [np.float32(row).reshape(shape) for row, shape in rows], present(case))
 
 
 def expected(case, mode):
