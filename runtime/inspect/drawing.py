@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.inspect.figures import kind_of, space_of
 from lazyflow.runtime.inspect.files import write
-from lazyflow.runtime.inspect.picture import Arrow, Box, Picture
+from lazyflow.runtime.inspect.picture import Arrow, Box, Picture, grouped
 from lazyflow.runtime.inspect.traffic import traffic
 from lazyflow.runtime.inspect.uses import reads, writes
 from lazyflow.runtime.inspect.words import counted, fitted, humanized, lines_of, names_of, typed
@@ -53,25 +54,24 @@ class _Drawing:
         self.arrows: dict[Arrow, None] = {}
         self.makers: dict[int, list[str]] = defaultdict(list)  # of what each buffer holds
         self.shapes: dict[int, schema.Extents] = {}
-        self.private = _private(program)
 
     def picture(self) -> Picture:
         """The program's boxes and arrows."""
         for number, item in enumerate(self.program.instructions):
-            self._instruction(f"i{number}", item)
+            self._instruction(f"{number}", item)
         for fetch in self.program.fetches:
             key = f"fetch {fetch.name}"
             self.boxes.append(Box(key, "fetch", fetch.name, (typed(fetch.dtype, fetch.shape),)))
-            self._arrows_from(fetch.source.buffer, key)
+            self._connect(fetch.source.buffer, key)
         boxes = (*self.sources.values(), *self.boxes)
-        return Picture(f"program {self.program.name}", boxes, tuple(self.arrows))
+        picture = Picture(f"program {self.program.name}", boxes, tuple(self.arrows))
+        return _without_scalars(picture, frozenset(self._scalars()))
 
     def _instruction(self, key: str, item: schema.AnyInstruction) -> None:
-        taken = [b for b in reads(item) if b not in self.private]
-        for buffer in dict.fromkeys(taken):
-            self._arrows_from(buffer, key)
+        for buffer in dict.fromkeys(_taken(item)):
+            self._connect(buffer, key)
         if item.when is not None:
-            self._arrows_from(item.when, key, dashed=True)
+            self._connect(item.when, key, dashed=True)
         self.boxes.append(self._box(key, item))
         held = frozenset(reads(item))
         for buffer, shape in writes(item):
@@ -80,7 +80,8 @@ class _Drawing:
             self.makers[buffer] = [*kept, key]
             self.shapes[buffer] = shape
 
-    def _arrows_from(self, buffer: int, key: str, dashed: bool = False) -> None:
+    def _connect(self, buffer: int, key: str, dashed: bool = False) -> None:
+        """Arrows to a box from what made the value that the buffer holds."""
         row = self.program.buffers[buffer]
         makers = self.makers[buffer]
         label = typed(row.dtype, self.shapes[buffer]) if makers else self._type(row)
@@ -106,43 +107,83 @@ class _Drawing:
                 return typed(row.dtype, row.shape)
         return typed(buffer.dtype, (buffer.size,))
 
+    def _scalars(self) -> Iterator[str]:
+        """The keys of the boxes that are about scalars alone."""
+        for number, item in enumerate(self.program.instructions):
+            buffers = [*reads(item), *(buffer for buffer, _ in writes(item))]
+            if all(self.program.buffers[buffer].size == 1 for buffer in buffers):
+                yield str(number)
+        for buffer in self.program.buffers:
+            if buffer.place == "variable" and buffer.size == 1:
+                yield f"variable {buffer.name}"
+
     def _box(self, key: str, item: schema.AnyInstruction) -> Box:
         origins = [self.document.origins[row] for row in item.origin]
-        names, lines = names_of(origins), lines_of(origins)
-        notes = [_headline(item), fitted(lines, 40)]
+        names = names_of(origins)
+        kind = _KINDS[kind_of(item)]
+        rows = (self.program.buffers[buffer] for buffer, _ in writes(item))
+        assigned = [row.name for row in rows if row.place == "variable"]
+        title = fitted(names, 40) or kind_of(item)
+        if assigned and not isinstance(item, schema.KernelBatch):
+            title, kind = fitted(assigned, 40), "effect"
         read, written = traffic(item, self.program.buffers)
         tooltip = [_headline(item), f"reads {humanized(read)}, writes {humanized(written)}"]
         tooltip += [f"{origin.name}  {origin.location}" for origin in origins[:30]]
+        notes = tuple(note for note in (_headline(item), fitted(lines_of(origins), 40)) if note)
         scope = tuple(names[0].split("/")[:-1]) if names else ()
-        return Box(
-            key,
-            _KINDS[kind_of(item)],
-            fitted(names, 40) or kind_of(item),
-            tuple(note for note in notes if note),
-            "\n".join(tooltip),
-            scope,
-        )
+        return Box(key, kind, title, notes, "\n".join(tooltip), scope)
 
 
-def _private(program: schema.Program) -> frozenset[int]:
-    """The variables that only one batch of updates touches; they get no boxes, as its box counts them."""
-    users: dict[int, set[int]] = defaultdict(set)
-    batches = {n for n, item in enumerate(program.instructions) if isinstance(item, schema.KernelBatch)}
-    for number, item in enumerate(program.instructions):
-        for buffer in (*reads(item), *(written for written, _ in writes(item))):
-            users[buffer].add(number)
-    fetched = {fetch.source.buffer for fetch in program.fetches}
-    return frozenset(
-        buffer
-        for buffer, numbers in users.items()
-        if program.buffers[buffer].place == "variable"
-        and len(numbers) == 1
-        and numbers <= batches
-        and buffer not in fetched
-    )
+def _taken(item: schema.AnyInstruction) -> list[int]:
+    """The buffers from which arrows lead to an instruction: not what an update changes in place."""
+    if not isinstance(item, schema.KernelBatch):
+        return reads(item)
+    own = {buffer for segment in item.segments for buffer in (*segment.writes, segment.group)}
+    return [buffer for buffer in reads(item) if buffer not in own]
 
 
 def _headline(item: schema.AnyInstruction) -> str:
     if isinstance(item, schema.KernelBatch):
         return f"kernel_batch {counted(len(item.segments), 'parameter')}"
     return f"{kind_of(item)} [{', '.join(map(str, space_of(item)))}]"
+
+
+# --- scalars ----------------------------------------------------------------------------------------------
+
+_NUMBERS, _CLOCKS = "numbers of updates", "assigned scalars"
+
+
+def _without_scalars(picture: Picture, scalars: Collection[str]) -> Picture:
+    """Join what computes the numbers of updates, and what only advances clocks, into one box each."""
+    homes = _homes(picture, scalars)
+
+    def merged(key: str, members: Sequence[Box]) -> Box:
+        if len(members) == 1:
+            return replace(members[0], key=key)
+        listed = "\n".join(f"{box.title}  {box.notes[0]}" for box in members)
+        steps = [box for box in members if box.key.isdecimal()]
+        note = counted(len(steps), "instruction")
+        if key == _NUMBERS:
+            return Box(key, "scope", key, (note,), listed)
+        titles = tuple(box.title for box in steps if box.kind == "effect")
+        return Box(key, "effect", fitted(titles, 60), (note,), listed)
+
+    return grouped(picture, lambda box: homes.get(box.key, box.key), merged)
+
+
+def _homes(picture: Picture, scalars: Collection[str]) -> dict[str, str]:
+    """The joined box of each scalar all of whose uses it holds."""
+    kinds = {box.key: box.kind for box in picture.boxes}
+    targets: dict[str, list[str]] = defaultdict(list)
+    for arrow in picture.arrows:
+        targets[arrow.source].append(arrow.target)
+    homes: dict[str, str] = {}
+    for box in (*reversed(picture.boxes),):
+        if box.key not in scalars:
+            continue
+        ends = {_NUMBERS if kinds[key] == "update" else homes.get(key, "") for key in targets[box.key]}
+        if not ends and box.kind == "effect":
+            homes[box.key] = _CLOCKS
+        elif len(ends) == 1 and "" not in ends:
+            homes[box.key] = ends.pop()
+    return homes

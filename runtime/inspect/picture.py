@@ -101,7 +101,7 @@ def _joined(picture: Picture, depth: int) -> Picture:
         notes = (f"{len(members):,} ops", fitted(titles, 30))
         return Box(key, "scope", "/".join(scope), notes, _listed(members), scope)
 
-    return _grouped(picture, home, merged)
+    return grouped(picture, home, merged)
 
 
 def _without_middle(picture: Picture, total: int, largest: int) -> Picture:
@@ -120,16 +120,23 @@ def _without_middle(picture: Picture, total: int, largest: int) -> Picture:
 
     joined = f", joined by scope into {len(picture.boxes):,}" if len(picture.boxes) < total else ""
     note = f"{total:,} boxes{joined}, of which the first and the last {half} are shown"
-    return replace(_grouped(picture, home, merged), note=note)
+    return replace(grouped(picture, home, merged), note=note)
 
 
-def _grouped(
+def grouped(
     picture: Picture, home: Callable[[Box], str], merged: Callable[[str, Sequence[Box]], Box]
 ) -> Picture:
+    """The picture with boxes joined.
+
+    Args:
+        picture: The picture.
+        home: The key of the box that a box goes into; a joined box stands where its last member stood.
+        merged: The box of this key for these members.
+    """
     homes = {box.key: home(box) for box in picture.boxes}
     groups: dict[str, list[Box]] = {}
     for box in picture.boxes:
-        groups.setdefault(homes[box.key], []).append(box)
+        groups[homes[box.key]] = [*groups.pop(homes[box.key], []), box]
     boxes = tuple(merged(key, members) for key, members in groups.items())
     arrows = (replace(a, source=homes[a.source], target=homes[a.target]) for a in picture.arrows)
     return replace(picture, boxes=boxes, arrows=_thinned(a for a in arrows if a.source != a.target))

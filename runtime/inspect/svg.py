@@ -19,7 +19,7 @@ from lazyflow.runtime.inspect.layout import (
 )
 from lazyflow.runtime.inspect.picture import KINDS, Box, Picture, readable
 
-_MARGIN, _BETWEEN, _HEAD = 24.0, 56.0, 74.0
+_MARGIN, _BETWEEN, _HEAD, _HEADING = 24.0, 56.0, 74.0, 30.0
 _STYLE = """
 text { font-family: "DejaVu Sans", Verdana, Arial, sans-serif; fill: #1c1917; }
 .title { font-size: 18px; font-weight: bold; }
@@ -49,12 +49,9 @@ def to_svg(title: str, pictures: Sequence[Picture]) -> str:
     """
     arranged = [arrange(readable(picture)) for picture in pictures]
     legend, legend_width = _legend(arranged)
-    widths = [
-        max(each.width, 7.5 * len(each.picture.title), 6.5 * len(each.picture.note)) for each in arranged
-    ]
-    across = sum(widths) + _BETWEEN * max(0, len(arranged) - 1)
+    corners, across, down = _packed([_extent(each) for each in arranged])
     width = max(across, legend_width, 11.0 * len(title)) + 2 * _MARGIN
-    height = max((each.height for each in arranged), default=0.0) + _HEAD + 2 * _MARGIN + 30
+    height = down + _HEAD + 2 * _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
         f' viewBox="0 0 {width:.0f} {height:.0f}">',
@@ -63,11 +60,29 @@ def to_svg(title: str, pictures: Sequence[Picture]) -> str:
         f'<text class="title" x="{_MARGIN:g}" y="{_MARGIN + 14:g}">{_text(title)}</text>',
         *legend,
     ]
-    left = _MARGIN
-    for each, own in zip(arranged, widths, strict=True):
-        parts += _panel(each, left, _MARGIN + _HEAD)
-        left += own + _BETWEEN
+    for each, (x, y) in zip(arranged, corners, strict=True):
+        parts += _panel(each, _MARGIN + x, _MARGIN + _HEAD + y)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _extent(each: Arranged) -> Point:
+    """Width and height of a picture with its heading."""
+    words = max(7.5 * len(each.picture.title), 6.5 * len(each.picture.note))
+    return Point(max(each.width, words), each.height + _HEADING)
+
+
+def _packed(extents: Sequence[Point]) -> tuple[list[Point], float, float]:
+    """The corners of the pictures in columns as high as the highest picture, and the extents of all."""
+    highest = max((extent.y for extent in extents), default=0.0)
+    corners: list[Point] = []
+    left, right, y = 0.0, 0.0, 0.0
+    for extent in extents:
+        if y and y + extent.y > highest:
+            left, y = right + _BETWEEN, 0.0
+        corners.append(Point(left, y))
+        right = max(right, left + extent.x)
+        y += extent.y + _BETWEEN
+    return corners, right, highest
 
 
 def _text(text: str) -> str:
@@ -94,7 +109,7 @@ def _panel(each: Arranged, left: float, top: float) -> Iterator[str]:
     yield f'<text class="heading" x="0" y="0">{_text(picture.title)}</text>'
     if picture.note:
         yield f'<text class="quiet" x="0" y="15">{_text(picture.note)}</text>'
-    yield '<g transform="translate(0 30)">'
+    yield f'<g transform="translate(0 {_HEADING:g})">'
     for line in each.lines:
         yield from _line(line)
     for box in picture.boxes:
