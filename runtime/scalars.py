@@ -87,8 +87,13 @@ def _integer_power(base: Array, exponent: Array) -> Array:
 
 
 def _power(base: Array, exponent: Array) -> Array:
-    # NumPy squares by a product too, but not arrays of one element, whose last bit could then differ
-    return base * base if exponent.size == 1 and exponent == 2 else np.power(base, exponent)
+    # NumPy squares by a product where one exponent serves many bases, and by pow else, whose last bit can
+    # differ: always a product, so that no result depends on the shapes
+    squares = exponent == 2
+    if exponent.size == 1 and squares:
+        return base * base
+    powers: Array = np.power(base, exponent)
+    return np.where(squares, base * base, powers) if squares.any() else powers
 
 
 def _reciprocal_root(x: Array) -> Array:

@@ -278,3 +278,10 @@ def test_mismatch_says_what_is_wrong(name, arguments, result, reason):
 def test_bfloat16_is_what_ml_dtypes_calls_so():
     x = np.array([0.1], ml_dtypes.bfloat16)
     np.testing.assert_array_equal(compute("mul", x, x), x * x)
+
+
+def test_powers_do_not_depend_on_the_shapes():
+    bases, exponents = np.random.default_rng(0).uniform(0, 1, 500), np.arange(5.0)
+    together = compute("pow", bases[:, None], exponents[None, :])
+    alone = [[compute("pow", base, exponent) for exponent in exponents] for base in bases]
+    np.testing.assert_array_equal(together, alone)
