@@ -13,7 +13,7 @@ from lazyflow.ops.reduction import sum as total
 from lazyflow.optim.lr_scheduler.lambdas import describe
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
 from lazyflow.optim.lr_scheduler.settings import Choice, Flag, Integer, Number, PerGroup
-from lazyflow.optim.lr_scheduler.tracing import trace
+from lazyflow.optim.lr_scheduler.tracing import trace, try_out
 from lazyflow.optim.options import argument
 from lazyflow.runtime.dtypes import float64
 from lazyflow.runtime.errors import ArgumentTypeError, message
@@ -110,9 +110,12 @@ class CyclicLR(LRScheduler):
 
     def check(self) -> None:
         """Refuse a scale that cannot be called, and an upper rate below the lower one."""
-        if self.scale_fn is not None and not callable(self.scale_fn):
-            text = f"{type(self).__name__}: scale_fn={self.scale_fn!r} is no function"
+        function = self.scale_fn
+        if function is not None and not callable(function):
+            text = f"{type(self).__name__}: scale_fn={function!r} is no function"
             raise ArgumentTypeError(message(text, expected="a function, or None", here=f"at {self.location}"))
+        if function is not None:
+            try_out(function, describe(self, function))
         for low, high in zip(self.base_lr, self.max_lr, strict=True):
             if low is not None and high < low:
                 raise self.refuse(f"max_lr={high!r} is below base_lr={low!r}", expected="max_lr >= base_lr")

@@ -11,7 +11,7 @@ from lazyflow.append import placeholder
 from lazyflow.context import GraphContext, opened
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
 from lazyflow.optim.lr_scheduler.settings import Integer, required
-from lazyflow.optim.lr_scheduler.tracing import Schedule, finite, tabulate, trace
+from lazyflow.optim.lr_scheduler.tracing import Schedule, finite, tabulate, trace, try_out
 from lazyflow.runtime.dtypes import float64
 from lazyflow.runtime.errors import ArgumentTypeError, SymbolicError, message
 from lazyflow.tensor import Tensor
@@ -32,7 +32,9 @@ class LambdaLR(LRScheduler):
         last_step: See :class:`LRScheduler`, for this and the arguments that follow.
 
     Raises:
-        ArgumentError: if a list has not one function for each group, or something in it cannot be called.
+        ArgumentError: if a list has not one function for each group, something in it cannot be called, or
+            gives no finite number.
+        SymbolicError: if a function needs the step's number, or its conditions have over 64 paths.
 
     Example:
         >>> import lazyflow as lf
@@ -45,8 +47,10 @@ class LambdaLR(LRScheduler):
     lr_lambda: Any = required()
 
     def check(self) -> None:
-        """Refuse a list of the wrong length, and what cannot be called."""
+        """Refuse a list of the wrong length, what cannot be called, and what cannot be traced."""
         self.functions = per_group(self, self.lr_lambda)
+        for function in self.functions:
+            try_out(function, describe(self, function))
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
         """The rate of the first group."""

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from lazyflow.append import constant
+from lazyflow.append import constant, placeholder
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Value
 from lazyflow.compiler.rules import show
+from lazyflow.context import GraphContext, opened
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast, clip, where
 from lazyflow.ops.indexing import take
 from lazyflow.runtime.dtypes import bool_, float64, int64
-from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, SymbolicError, message
 from lazyflow.tensor import Tensor, decide
 
 MAX_PATHS = 64
@@ -167,6 +169,15 @@ def as_scalar(result: object, what: str) -> Tensor:
         text = f"{what}: returned a Tensor of shape {show(result.shape)}; expected a scalar"
         raise ArgumentTypeError(message(text, tensor=result.describe(), here=f"at {user_line()}"))
     return constant(finite(result, what), float64)
+
+
+def try_out(function: Schedule, what: str) -> None:
+    """Trace a function of the step in a graph of its own, so that what is wrong with it is found at once."""
+    graph = GraphContext("trial")
+    graph.is_rule = True  # a variable of the user's would be adopted by it
+    with opened(graph), suppress(GraphError):  # it uses Tensors of the user's graph: traced there, later
+        step = placeholder("step", (), float64)
+        trace(lambda: function(step), what)
 
 
 def finite(result: object, what: str) -> float:
