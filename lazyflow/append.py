@@ -86,7 +86,16 @@ def constant(value: Any, dtype: object = None, name: str | None = None) -> Tenso
 def _as_array(value: Any, dtype: DType | None) -> Array:
     if isinstance(value, Tensor):
         raise ArgumentTypeError(message("constant: a Tensor is no constant", tensor=value.describe()))
-    array: Array = np.array(value)
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+        raise ArgumentTypeError(
+            message("constant: a list of Tensors is no constant", hint="lf.stack(tensors)")
+        )
+    try:
+        array: Array = np.array(value)
+    except ValueError as error:
+        raise ArgumentTypeError(f"constant: {value!r} is not a list of numbers: {error}") from None
+    if not array.size:
+        raise ShapeError(f"constant: an array of shape {array.shape} is empty; sizes are at least 1")
     if dtype is None and not isinstance(value, np.ndarray | np.generic):
         kind = dtypes.kind(array.dtype) if array.dtype.name in dtypes.ALL else None
         if kind is None:

@@ -81,7 +81,8 @@ class Tensor:
 
     def describe(self) -> str:
         """Name, type and line, for messages."""
-        return f'"{self.name}"  {self.dtype.name}{show(self.shape)}  made at {self.location}'
+        sizes = show(self.shape)[1:-1].rstrip(",")
+        return f'"{self.name}"  {self.dtype.name}[{sizes}]  made at {self.location}'
 
     __hash__ = object.__hash__
 

@@ -362,6 +362,25 @@ def test_error_that_teaches(call, starts, hint):
     assert "made at test_tensor.py:" in text
 
 
+NO_CONSTANTS = [
+    ([[1], [1, 2]], "constant: [[1], [1, 2]] is not a list of numbers"),
+    (np.zeros((0, 3)), "constant: an array of shape (0, 3) is empty"),
+    ("text", "constant: 'text' is not a number, an array or a list of numbers"),
+    (None, "constant: None is not a number"),
+    (2**70, "constant: 1180591620717411303424 is not a number"),
+    (np.array([1j]), "dtype: dtype('complex128') is not an element type of lazyflow"),
+    (lambda: lf.zeros(()), "constant: a Tensor is no constant"),
+    (lambda: [1.0, lf.zeros(())], "constant: a list of Tensors is no constant"),
+]
+
+
+@pytest.mark.parametrize(("value", "starts"), NO_CONSTANTS, ids=[row[1] for row in NO_CONSTANTS])
+def test_what_is_no_constant(value, starts):
+    with lf.Graph(), pytest.raises(lf.LazyflowError) as caught:
+        lf.constant(value() if callable(value) else value)
+    assert str(caught.value).startswith(starts)
+
+
 def test_tensors_of_two_graphs_do_not_mix():
     with lf.Graph("first"):
         a = lf.placeholder("a", (3,))

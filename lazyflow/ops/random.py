@@ -155,13 +155,13 @@ def bernoulli(shape: Any, p: float | Tensor = 0.5) -> Tensor:
 
 
 def rand(*shape: Any) -> Tensor:
-    """Uniform float32 numbers in [0, 1), as ``numpy.random.rand`` takes its shape."""
-    return uniform(shape)
+    """Uniform float32 numbers in [0, 1); the shape as several arguments or as one."""
+    return uniform(shape[0] if len(shape) == 1 else shape)
 
 
 def randn(*shape: Any) -> Tensor:
-    """Normal float32 numbers, as ``numpy.random.randn`` takes its shape."""
-    return normal(shape)
+    """Normal float32 numbers; the shape as several arguments or as one."""
+    return normal(shape[0] if len(shape) == 1 else shape)
 
 
 no_gradient(primitives.philox)

@@ -145,7 +145,7 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
     return reshaped(operand, tuple(size for i, size in enumerate(operand.shape) if i not in ones))
 
 
-@function
+@composition
 def stop_gradient(x: TensorLike) -> Tensor:
     """The same values, taken as a constant by gradients."""
     operand = tensor(x, "stop_gradient")

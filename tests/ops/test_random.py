@@ -111,6 +111,13 @@ def test_a_scalar_can_be_drawn():
     assert draw(lf.rand)[0] == (words(1, 0)[0] >> 8) * 2.0**-24
 
 
+def test_rand_and_randn_take_the_shape_as_one_argument_or_several():
+    shapes = [
+        value.shape for value in draw(lambda: lf.rand(2, 3), lambda: lf.rand((2, 3)), lambda: lf.randn(4))
+    ]
+    assert shapes == [(2, 3), (2, 3), (4,)]
+
+
 def test_only_programs_that_draw_count_their_runs():
     with lf.Graph() as graph:
         x = lf.placeholder("x", (3,))
