@@ -16,6 +16,7 @@ SMALL = (
 )
 TYPICAL = 64  # what a name counts where sizes are only compared for a good choice
 _SEARCHED_BY_SIZE = 1024  # buffers: up to here the search by size, which is quadratic, is tried as well
+_MOST_BOUNDS = 16  # sums that are kept as lower bounds
 _COMPARED = 16  # sizes of free slots that are compared with a buffer's
 
 
@@ -211,21 +212,22 @@ def lower_bound(spans: Sequence[Span], instructions: int) -> list[Size]:
     if not changes:
         return []
     table = np.zeros((instructions + 2, len(columns)), np.int64)
-    rows, where, amounts = (np.array(each) for each in zip(*changes, strict=True))
-    np.add.at(table, (rows, where), amounts)
+    where, which, amounts = (np.array(each) for each in zip(*changes, strict=True))
+    np.add.at(table, (where, which), amounts)
     totals = np.unique(np.cumsum(table, axis=0), axis=0)
-    candidates = sorted((_polynomial(row, list(columns)) for row in _maximal(totals)), key=typical)
-    return [c for n, c in enumerate(candidates) if not any(at_least(d, c) for d in candidates[n + 1 :])][::-1]
+    weights = np.array([float(TYPICAL) ** len(monomial) for monomial in columns])
+    rows = _maximal(totals[np.argsort(-(totals @ weights), kind="stable")])
+    sizes = sorted((_polynomial(row, list(columns)) for row in rows), key=typical, reverse=True)
+    return [size for n, size in enumerate(sizes) if not any(at_least(larger, size) for larger in sizes[:n])]
 
 
 def _maximal(totals: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> list[list[int]]:
-    """Rows of which no other is at least as large in every column, from the largest sum down; at most 16."""
-    rest = totals[np.argsort(-(totals * 1.0).sum(axis=1), kind="stable")]
+    """The first 16 rows of which no row before is at least as large in every column."""
     kept: list[list[int]] = []
-    while len(rest) and len(kept) < 16:
-        top = rest[0]
+    while len(totals) and len(kept) < _MOST_BOUNDS:
+        top = totals[0]
         kept.append(top.tolist())
-        rest = rest[(rest > top).any(axis=1)]
+        totals = totals[(totals > top).any(axis=1)]
     return kept
 
 

@@ -48,10 +48,11 @@ class Dependences:
     def hazards(self) -> list[tuple[int, int, Variable]]:
         """Readers of old values with the writers that must come after them, where data does not tell so."""
         found = []
+        supplied = {number: set(self.inputs[number]) for number in self.writers.values()}
         for reader, variables in enumerate(self.reads):
             for variable in variables:
                 writer = self.writers.get(variable)
-                if writer is not None and reader != writer and reader not in self.inputs[writer]:
+                if writer is not None and reader != writer and reader not in supplied[writer]:
                     found.append((reader, writer, variable))
         return found
 

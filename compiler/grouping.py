@@ -16,7 +16,7 @@ from lazyflow.compiler.groups import (
     unite,
 )
 from lazyflow.compiler.sorting import stable_order
-from lazyflow.compiler.sources import Sources, is_kernel_op, is_view, memory_of
+from lazyflow.compiler.sources import Sources, is_kernel_op
 
 
 class Grouping:
@@ -30,29 +30,29 @@ class Grouping:
             if is_kernel_op(op):
                 if not sources.inline(op.output) or op.output in sources.wanted:
                     self._place(position, op)
-            elif not op.primitive.leaf and not is_view(op):
+            elif not op.primitive.leaf and not sources.is_view(op):
                 self._instruction(position, op)
 
     def unit_of(self, value: Value) -> Unit | None:
         """The unit that computes what a value looks at; None for leaves."""
-        unit = self.units.get(memory_of(value).op)
+        unit = self.units.get(self._sources.memory(value).op)
         return unit.find() if unit is not None else None
 
     def needed(self, program: Program, ops: Iterable[Op]) -> set[Value]:
         """The values that are used outside of the unit that computes them."""
-        needed = {memory_of(value) for value in program.fetches.values()}
+        needed = {self._sources.memory(value) for value in program.fetches.values()}
         for op in ops:
             own = self.units.get(op)
             if own is None:
                 continue
             if own.extents is None:
-                needed.update(map(memory_of, op.inputs))
+                needed.update(map(self._sources.memory, op.inputs))
                 continue
             sources = (self._sources.trace(value)[0] for value in op.inputs)
             outside = (
                 s for s in sources if not self._sources.inline(s) and self.unit_of(s) is not own.find()
             )
-            needed.update(map(memory_of, outside))
+            needed.update(map(self._sources.memory, outside))
         return needed
 
     def sorted(self) -> list[Unit]:

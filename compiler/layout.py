@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Layout, Op, Value
-from lazyflow.runtime.dimensions import Shape, Size, divide
+from lazyflow.runtime.dimensions import Shape, Size, divide, elements
 
 
+@lru_cache(maxsize=4096)
+def count(shape: Shape) -> Size:
+    """The number of elements of a shape."""
+    return elements(shape)
+
+
+@lru_cache(maxsize=4096)
 def dense(shape: Shape) -> Shape:
     """The strides of a row-major array without gaps.
 

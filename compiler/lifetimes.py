@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from lazyflow.compiler import primitives
 from lazyflow.compiler.arena import Span
 from lazyflow.compiler.graph import Op, Program, Value
-from lazyflow.compiler.layout import base_of, is_flat
-from lazyflow.runtime.dimensions import elements
+from lazyflow.compiler.layout import base_of, count, is_flat
 
 
 class Lifetimes:
@@ -57,7 +56,7 @@ class Lifetimes:
             )
             if replaced is None:
                 self.pieces[value] = len(self.spans)
-                self.spans.append(Span(elements(value.shape) * value.dtype.itemsize, position, last))
+                self.spans.append(Span(count(value.shape) * value.dtype.itemsize, position, last))
                 continue
             piece = self.pieces[value] = self.pieces[replaced]
             taken.add(piece)
@@ -78,7 +77,7 @@ class Lifetimes:
                 and map_ == own
                 and value.shape == output.shape
                 and base.dtype.itemsize == output.dtype.itemsize
-                and elements(base.shape) == elements(value.shape)
+                and count(base.shape) == count(value.shape)
                 and is_flat(value)
                 and sum(self.base(other) is base for other in op.inputs) == 1
                 and written_last(op, output)

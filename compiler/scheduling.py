@@ -10,8 +10,7 @@ import networkx as nx
 from lazyflow.compiler.arena import typical
 from lazyflow.compiler.dependences import BARRIER, Dependences
 from lazyflow.compiler.graph import Op, Value
-from lazyflow.compiler.layout import base_of
-from lazyflow.runtime.dimensions import elements
+from lazyflow.compiler.layout import base_of, count
 
 _FEW = 8  # users: with more, a value is not freed by the choice between two of them
 
@@ -52,7 +51,7 @@ class _Schedule:
         self._made[number] = 0
         if not op.primitive.effect and not op.primitive.view:
             for value in op.outputs:
-                self._bytes[value] = typical(elements(value.shape)) * value.dtype.itemsize
+                self._bytes[value] = typical(count(value.shape)) * value.dtype.itemsize
             self._made[number] = sum(self._bytes[value] for value in op.outputs)
         bases = dict.fromkeys(base_of(value)[0] for value in op.inputs)
         self._inputs[number] = [base for base in bases if base in self._bytes]
@@ -61,7 +60,7 @@ class _Schedule:
 
     def run(self) -> Iterator[int]:
         """The numbers in order."""
-        for first in [number for number, count in self._waiting.items() if not count]:
+        for first in [number for number, before in self._waiting.items() if not before]:
             self._enable(first)
         while (number := self._next()) is not None:
             self._done.add(number)

@@ -30,10 +30,12 @@ class Sources:
     def __init__(self, ops: Sequence[Op], program: Program, deep: bool) -> None:
         self._links: dict[Value, tuple[Value, Link]] = {}
         self._inline: dict[Value, int] = {}
+        self._memory: dict[Value, Value] = {}
         self.wanted: set[Value] = set()  # sources that something other than a kernel needs in memory
         for op in ops:
-            if is_view(op):
-                self.trace(op.output)  # in order, so that no chain of views is walked twice
+            if is_view(op):  # in order, so that no chain of views is walked twice
+                self.trace(op.output)
+                self._memory[op.output] = self.memory(op.inputs[0])
         self._note_wanted(ops, program)
         for op in ops:
             if op.primitive is primitives.constant and op.attributes["value"].size == 1:
@@ -49,13 +51,21 @@ class Sources:
             self._inline[op.output] = sum(counts) + 1
 
     def _note_wanted(self, ops: Iterable[Op], program: Program) -> None:
-        self.wanted.update(map(memory_of, program.fetches.values()))
+        self.wanted.update(map(self.memory, program.fetches.values()))
         for op in ops:
             if is_kernel_op(op):
                 sources = (self.trace(value)[0] for value in op.inputs)
-                self.wanted.update(memory_of(source) for source in sources if is_view(source.op))
-            elif not is_view(op):
-                self.wanted.update(map(memory_of, op.inputs))
+                self.wanted.update(self._memory[source] for source in sources if source in self._memory)
+            elif not self.is_view(op):
+                self.wanted.update(map(self.memory, op.inputs))
+
+    def is_view(self, op: Op) -> bool:
+        """Whether the op of this program is no work at all."""
+        return bool(op.outputs) and op.output in self._memory
+
+    def memory(self, value: Value) -> Value:
+        """The value that something computes or gives, at the bottom of a chain of views."""
+        return self._memory.get(value, value)
 
     def inline(self, source: Value) -> bool:
         """Whether kernels compute the source anew."""

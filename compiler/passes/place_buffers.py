@@ -9,10 +9,10 @@ import numpy as np
 
 from lazyflow.compiler import arena, primitives
 from lazyflow.compiler.graph import Graph, Layout, Op, Placement, Program, Value, Variable
-from lazyflow.compiler.layout import dense, viewed
+from lazyflow.compiler.layout import count, dense, viewed
 from lazyflow.compiler.lifetimes import Lifetimes
 from lazyflow.runtime import schema
-from lazyflow.runtime.dimensions import Size, elements
+from lazyflow.runtime.dimensions import Size
 from lazyflow.runtime.errors import GraphError
 
 
@@ -111,7 +111,7 @@ class _Placing:
 
     def _variable(self, variable: Variable) -> int:
         if variable not in self._variables:
-            size = elements(variable.shape)
+            size = count(variable.shape)
             buffer = schema.Buffer(
                 dtype=variable.dtype.name, size=_extent(size), place="variable", name=variable.name
             )
@@ -120,7 +120,7 @@ class _Placing:
         return self._variables[variable]
 
     def _buffer(self, value: Value, place: str, name: str) -> int:
-        size = _extent(elements(value.shape))
+        size = _extent(count(value.shape))
         self._placement.buffers.append(
             schema.Buffer(dtype=value.dtype.name, size=size, place=place, name=name)
         )
@@ -128,7 +128,7 @@ class _Placing:
 
     def _arena(self, value: Value) -> int:
         place = self._places[self._lifetimes.pieces[value]]
-        size = _extent(elements(value.shape))
+        size = _extent(count(value.shape))
         self._placement.buffers.append(
             schema.Buffer(
                 dtype=value.dtype.name, size=size, place="arena", slot=place.slot, offset=place.offset
