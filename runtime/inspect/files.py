@@ -42,4 +42,5 @@ def write(path: str | os.PathLike[str], title: str, pictures: Sequence[Picture])
         ArgumentError: if the suffix is neither.
         OSError: if the file cannot be written.
     """
-    Path(path).write_text(writer(path)(title, pictures), encoding="utf-8")
+    text = writer(path)(title, pictures)
+    Path(path).write_text(text, encoding="utf-8")
