@@ -148,3 +148,16 @@ def test_what_cannot_be_drawn(call, text):
 def test_outside_of_a_graph(call):
     with pytest.raises(lf.GraphError, match="no graph is open"):
         call()
+
+
+def test_a_session_draws_by_its_seed_and_counts_the_runs_that_draw():
+    with lf.Graph() as graph:
+        graph.program("draw", fetches={"a": lf.rand(9), "b": lf.rand(9)})
+        graph.program("still", fetches={"zero": lf.zeros((2,))})
+    session = lf.compile(graph).session(backend="numpy", seed=SEED)
+    for run in range(3):
+        out = session.run("draw")
+        session.run("still")
+        for stream, name in enumerate("ab"):
+            np.testing.assert_array_equal(out[name], (words(9, stream, run=run) >> 8) * 2.0**-24)
+    assert session.get("random/runs") == 3
