@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
@@ -106,6 +107,14 @@ class Module:
     def __delattr__(self, key: str) -> None:
         _release(self, key)
         object.__delattr__(self, key)
+
+    def __deepcopy__(self: M, memo: dict[int, Any]) -> M:
+        """A module of its own, with parameters of its own: a root, unless its parent is being copied."""
+        fresh = memo[id(self)] = object.__new__(type(self))
+        for key, value in vars(self).items():
+            if key != "_place" or (value and id(value[0]) in memo):
+                object.__setattr__(fresh, key, deepcopy(value, memo))
+        return fresh
 
     # --- what it holds --------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Modules: which parameters they hold, what these are called, and which form their calls build."""
 
+import copy
 from collections import OrderedDict
 
 import numpy as np
@@ -84,6 +85,22 @@ def test_an_attribute_that_is_taken_away_names_nothing():
     other = nn.Module()
     other.kernel = weight
     assert weight.name == "kernel"
+
+
+def test_a_copy_is_a_root_with_parameters_of_its_own():
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2, bias=False), nn.LayerNorm(2, bias=False)))
+    copies = nn.ModuleList([copy.deepcopy(model[0]) for _ in range(2)])
+    assert names(copies[0]) == ["0.0.weight", "0.1.weight"]
+    assert names(copies) == ["0.0.weight", "0.1.weight", "1.0.weight", "1.1.weight"]
+    assert names(model) == ["0.0.weight", "0.1.weight"]
+    assert len({id(p) for m in (model, copies) for p in m.parameters()}) == 6
+    assert copies[0][0].weight.ir is not model[0][0].weight.ir
+
+
+def test_a_copy_keeps_what_it_shares_inside():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    assert names(copy.deepcopy(model)) == ["0.weight"]
 
 
 def test_variables_that_are_not_trained_are_named_but_are_no_parameters():
