@@ -1,4 +1,5 @@
 # The public names of lazyflow, one a line: from MODULE import NAME as NAME. __init__.py reads them too.
+from lazyflow import optim as optim
 from lazyflow.ops.elementwise import abs as abs
 from lazyflow.ops.elementwise import add as add
 from lazyflow.ops.elementwise import cast as cast

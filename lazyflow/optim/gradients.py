@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from lazyflow.append import graph_of
 from lazyflow.compiler.rules import show
 from lazyflow.context import ProgramContext
 from lazyflow.location import user_line
@@ -34,7 +35,7 @@ def gradients_for(
         given: A tensor per parameter, or None for the gradients of the program.
 
     Raises:
-        GraphError: if no parameter has a gradient.
+        GraphError: if no parameter has a gradient, or one is of another graph.
         ArgumentError, ShapeError, DTypeError: if something in ``given`` is no gradient of a parameter.
     """
     params = [parameter for group in optimizer.param_groups for parameter in group.params]
@@ -76,6 +77,7 @@ def _check_given(optimizer: Scheduled, params: list[Parameter], given: Mapping[P
 
 
 def _check_gradient(parameter: Parameter, gradient: Tensor) -> None:
+    graph_of((gradient,), "step")
     rows = {"gradient": gradient.describe(), "here": f"at {user_line()}"}
     if gradient.shape != parameter.shape:
         shapes = f"{show(parameter.shape)}, its gradient is {show(gradient.shape)}"
