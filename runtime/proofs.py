@@ -77,6 +77,13 @@ def injective(axes: Sequence[tuple[Size, Size]]) -> bool:
     return True
 
 
+class Kind(NamedTuple):
+    """What is known of a value of a body: its dtype, and the axes along which it varies, as bits."""
+
+    dtype: DType
+    axes: int
+
+
 class Place(NamedTuple):
     """A range of bytes: what holds it ("w" of the variables, slot 2, ...), from, up to; None: to the end."""
 
@@ -92,9 +99,14 @@ class Place(NamedTuple):
 
 
 class Accesses:
-    """The buffers of one program, and proofs about accesses to them; equal questions are answered once."""
+    """The buffers of one program, and proofs about accesses to them; equal questions are answered once.
+
+    Attributes:
+        bodies: The kinds of the values of the kernel bodies that were looked at, by what they follow from.
+    """
 
     def __init__(self, program: schema.Program) -> None:
+        self.bodies: dict[tuple[tuple[schema.Call, ...], tuple[Kind, ...], int, int], list[Kind]] = {}
         self.buffers = program.buffers
         self.names = frozenset(program.dimensions)
         self.dtypes: list[DType] = [dtypes.ALL[buffer.dtype] for buffer in program.buffers]

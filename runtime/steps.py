@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import PlanError
-from lazyflow.runtime.proofs import Accesses, Memory
+from lazyflow.runtime.proofs import Accesses, Kind, Memory, Place
 from lazyflow.runtime.scalars import SCALARS, fits_number
 
 MAX_CALLS = 65536
@@ -27,13 +27,6 @@ class Touched(NamedTuple):
     reads: list[Touch]
     writes: list[Touch]
     in_place: bool = False
-
-
-class Kind(NamedTuple):
-    """What is known of a value of a body: its dtype, and the axes along which it varies, as bits."""
-
-    dtype: DType
-    axes: int
 
 
 def verify_steps(program: schema.Program, accesses: Accesses, origins: int) -> None:
@@ -78,20 +71,26 @@ def _verify_step(accesses: Accesses, memory: Memory, step: schema.AnyInstruction
         memory.read([step.when])
     reads, writes, in_place = _RULES[type(step)](accesses, step)
     memory.read([touch.access.buffer for touch in reads])
-    for number, write in enumerate(writes):
-        place = accesses.place(*write)
-        for read in reads:
-            clash = place.overlaps(accesses.place(*read))
-            ok = not clash or (in_place and _same_place(accesses, read, write))
-            _require(
-                ok, f"it writes buffer {write.access.buffer} over buffer {read.access.buffer}, which it reads"
-            )
-        clashing = any(place.overlaps(accesses.place(*other)) for other in writes[:number])
-        _require(not clashing, f"two of its writes overlap, in buffer {write.access.buffer}")
+    _verify_overlaps(accesses, reads, writes, in_place)
     targets = written(step)
     for buffer in targets:
         memory.write(buffer)
     return targets
+
+
+def _verify_overlaps(accesses: Accesses, reads: list[Touch], writes: list[Touch], in_place: bool) -> None:
+    """No write may reach what is read at another index, nor another write."""
+    sources = [(accesses.place(*read), read) for read in reads] if writes else []
+    targets: list[Place] = []
+    for write in writes:
+        place = accesses.place(*write)
+        for source, read in sources:
+            if place.overlaps(source) and not (in_place and _same_place(accesses, read, write)):
+                clash = f"buffer {write.access.buffer} over buffer {read.access.buffer}, which it reads"
+                raise PlanError(f"it writes {clash}")
+        if any(place.overlaps(other) for other in targets):
+            raise PlanError(f"two of its writes overlap, in buffer {write.access.buffer}")
+        targets.append(place)
 
 
 def _same_place(accesses: Accesses, a: Touch, b: Touch) -> bool:
@@ -107,37 +106,48 @@ def _same_place(accesses: Accesses, a: Touch, b: Touch) -> bool:
 
 
 def _body(
-    accesses: Accesses, body: Sequence[schema.Call], arguments: list[Kind], space: schema.Extents, inner: int
+    accesses: Accesses, body: tuple[schema.Call, ...], arguments: list[Kind], rank: int, inner: int
 ) -> list[Kind]:
-    """The kinds of all values of a body, arguments first."""
-    _require(len(body) <= MAX_CALLS, f"a body of {len(body)} calls; the limit is {MAX_CALLS}")
-    _require(0 <= inner <= len(space), f"{inner} inner axes of {len(space)}")
-    outer = (1 << (len(space) - inner)) - 1
-    values = list(arguments)
-    for call in body:
-        _require(call.dtype in dtypes.ALL, f"{call.dtype!r} is no dtype")
-        dtype = dtypes.ALL[call.dtype]
-        if call.op in _GENERATORS:
-            _require(not call.args, f"{call.op} takes no arguments")
-            values.append(Kind(dtype, _GENERATORS[call.op](accesses, call, dtype, len(space))))
-            continue
-        _require(call.op in SCALARS, f"{call.op!r} is no scalar op")
-        _require(call.value is None, f"{call.op} takes no value")
-        _require(all(0 <= a < len(values) for a in call.args), f"{call.op} takes a value that is made later")
-        op = SCALARS[call.op]
-        problem = op.mismatch([values[a].dtype for a in call.args], dtype)
-        _require(problem is None, f"{call.op} {problem}")
-        axes = 0
-        for a in call.args:
-            axes |= values[a].axes
-        values.append(Kind(dtype, axes & outer if op.reduction else axes))
-    return values
+    """The kinds of all values of a body, arguments first; equal bodies are looked at once."""
+    key = (body, tuple(arguments), rank, inner)
+    if key not in accesses.bodies:
+        _require(len(body) <= MAX_CALLS, f"a body of {len(body)} calls; the limit is {MAX_CALLS}")
+        _require(0 <= inner <= rank, f"{inner} inner axes of {rank}")
+        values = list(arguments)
+        for call in body:
+            values.append(_call(accesses, call, values, rank, inner))
+        accesses.bodies[key] = values
+    return accesses.bodies[key]
+
+
+def _call(accesses: Accesses, call: schema.Call, values: list[Kind], rank: int, inner: int) -> Kind:
+    dtype = dtypes.ALL.get(call.dtype)
+    if dtype is None:
+        raise PlanError(f"{call.dtype!r} is no dtype")
+    if call.op in _GENERATORS:
+        _require(not call.args, f"{call.op} takes no arguments")
+        return Kind(dtype, _GENERATORS[call.op](accesses, call, dtype, rank))
+    op = SCALARS.get(call.op)
+    if op is None:
+        raise PlanError(f"{call.op!r} is no scalar op")
+    if call.value is not None:
+        raise PlanError(f"{call.op} takes no value")
+    if any(not 0 <= a < len(values) for a in call.args):
+        raise PlanError(f"{call.op} takes a value that is made later")
+    arguments = [values[a] for a in call.args]
+    problem = op.mismatch([kind.dtype for kind in arguments], dtype)
+    if problem is not None:
+        raise PlanError(f"{call.op} {problem}")
+    axes = 0
+    for kind in arguments:
+        axes |= kind.axes
+    outer = (1 << (rank - inner)) - 1
+    return Kind(dtype, axes & outer if op.reduction else axes)
 
 
 def _literal(accesses: Accesses, call: schema.Call, dtype: DType, rank: int) -> int:
-    _require(
-        call.value is not None and fits_number(call.value, dtype), f"literal {call.value!r} is no {dtype}"
-    )
+    if call.value is None or not fits_number(call.value, dtype):
+        raise PlanError(f"literal {call.value!r} is no {dtype}")
     return 0
 
 
@@ -168,21 +178,26 @@ def _varies(access: schema.Access, space: schema.Extents) -> int:
     return sum(1 << axis for axis, (stride, extent) in enumerate(pairs) if stride != 0 and extent != 1)
 
 
+def _single(space: schema.Extents) -> int:
+    """The axes that have one index, as bits."""
+    return sum(1 << axis for axis, extent in enumerate(space) if extent == 1)
+
+
 # --- kinds of instructions ----------------------------------------------------------------------------------
 
 
 def _kernel(accesses: Accesses, step: schema.Kernel) -> Touched:
     space = step.space
     arguments = [Kind(accesses.check(read, space), _varies(read, space)) for read in step.reads]
-    values = _body(accesses, step.body, arguments, space, step.inner)
+    values = _body(accesses, step.body, arguments, len(space), step.inner)
     for write in step.writes:
         dtype = accesses.check_write(write.to, space, still=True)
         _require(0 <= write.value < len(values), f"value {write.value} does not exist")
         value = values[write.value]
-        _require(value.dtype == dtype, f"a {value.dtype} is written to a {dtype} buffer")
-        still = value.axes & ~_varies(write.to, space)
-        fixed = all(not still >> axis & 1 or extent == 1 for axis, extent in enumerate(space))
-        _require(fixed, f"value {write.value} varies along an axis on which its write stands still")
+        if value.dtype != dtype:
+            raise PlanError(f"a {value.dtype} is written to a {dtype} buffer")
+        still = value.axes & ~_varies(write.to, space) & ~_single(space)
+        _require(not still, f"value {write.value} varies along an axis on which its write stands still")
     return Touched([Touch(r, space) for r in step.reads], [Touch(w.to, space) for w in step.writes], True)
 
 
@@ -191,7 +206,7 @@ def _kernel_batch(accesses: Accesses, step: schema.KernelBatch) -> Touched:
     columns = [Kind(_column(accesses, column), 0) for column in step.columns]
     first = step.segments[0]
     shape = [accesses.dtype(b) for b in first.reads], [accesses.dtype(b) for b in first.writes]
-    values = _body(accesses, step.body, [Kind(dtype, 1) for dtype in shape[0]] + columns, ("n",), 1)
+    values = _body(accesses, step.body, [Kind(dtype, 1) for dtype in shape[0]] + columns, 1, 1)
     _require(all(0 <= r < len(values) for r in step.results), "a result does not exist")
     made = [values[result].dtype for result in step.results]
     _require(made == shape[1], "the results' dtypes are not those of the written buffers")

@@ -55,7 +55,8 @@ class NumpyBackend:
         self.variables: dict[str, Array] = {}
         self.arena = aligned(0)
         self._programs = {program.name: program for program in document.programs}
-        self._bodies: dict[str, dict[int, Body]] = {}
+        self._bodies: dict[tuple[tuple[schema.Call, ...], int, tuple[int, ...]], Body] = {}  # shared
+        self._prepared: dict[str, dict[int, Body]] = {}
         self._bindings: dict[Key, _Binding] = {}
         self._printed: dict[tuple[str, int], bytes] = {}
 
@@ -96,20 +97,23 @@ class NumpyBackend:
         return binding
 
     def _prepare(self, program: schema.Program) -> dict[int, Body]:
-        if program.name not in self._bodies:
+        if program.name not in self._prepared:
             self.prepared += 1
-            bodies = self._bodies[program.name] = {}
-            for index, instruction in enumerate(program.instructions):
-                if isinstance(instruction, schema.Kernel):
-                    results = [write.value for write in instruction.writes]
-                    arity = len(instruction.reads)
-                    bodies[index] = Body(instruction.body, arity, results, precision=self.precision)
-                elif isinstance(instruction, schema.KernelBatch):
-                    arity = len(instruction.segments[0].reads) + len(instruction.columns)
-                    bodies[index] = Body(
-                        instruction.body, arity, instruction.results, precision=self.precision
-                    )
-        return self._bodies[program.name]
+            bodies = self._prepared[program.name] = {}
+            for index, step in enumerate(program.instructions):
+                if isinstance(step, schema.Kernel):
+                    results = tuple(write.value for write in step.writes)
+                    bodies[index] = self._body(step.body, len(step.reads), results)
+                elif isinstance(step, schema.KernelBatch):
+                    arity = len(step.segments[0].reads) + len(step.columns)
+                    bodies[index] = self._body(step.body, arity, step.results)
+        return self._prepared[program.name]
+
+    def _body(self, calls: tuple[schema.Call, ...], arity: int, results: tuple[int, ...]) -> Body:
+        key = (calls, arity, results)
+        if key not in self._bodies:
+            self._bodies[key] = Body(calls, arity, results, precision=self.precision)
+        return self._bodies[key]
 
 
 def _size(extent: schema.Extent) -> Any:
