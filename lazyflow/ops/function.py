@@ -54,7 +54,7 @@ def composition(f: F) -> F:
 
 
 def gradient_rule(primitive: Primitive) -> Callable[[Rule], Rule]:
-    """Declare the gradient rule of a primitive: ``(dy, y, *inputs)`` to one Gradient per input.
+    """Declare the gradient rule of a primitive: ``(dy, y, *inputs)`` to one gradient per input.
 
     ``dy`` is the gradient of the loss by the output ``y``. Where the op has attributes, ``attributes(y)``
     gives them.

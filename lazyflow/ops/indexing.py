@@ -135,6 +135,13 @@ def take(x: TensorLike, index: TensorLike, axis: int | None = None) -> Tensor:
 
     Raises:
         OutOfRangeError: while a program runs, if a position lies outside of the axis.
+
+    Example:
+        >>> import lazyflow as lf
+        >>> with lf.Graph():
+        ...     words, table = lf.placeholder("words", ("batch", 5), lf.int64), lf.zeros((1000, 8))
+        ...     lf.take(table, words, axis=0)
+        <Tensor 'gather' float32[batch, 5, 8]>
     """
     operand, positions = tensor(x, "take"), _positions(index, "take")
     if axis is None:

@@ -38,6 +38,12 @@ def concat(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
     Returns:
         Tensor of the promoted dtype; its size along ``axis`` is the sum of theirs.
+
+    Example:
+        >>> import lazyflow as lf
+        >>> with lf.Graph():
+        ...     lf.concat([lf.placeholder("x", ("batch", 3)), lf.zeros((2, 3))])
+        <Tensor 'concat' float32[batch + 2, 3]>
     """
     operands = _operands("concat", tensors)
     position = one_axis(axis, operands[0].ndim, "concat")

@@ -28,6 +28,13 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     Raises:
         ShapeError: if the inner dimensions differ, or an operand is a scalar.
         DTypeError: if the operands are integers.
+
+    Example:
+        >>> import lazyflow as lf
+        >>> with lf.Graph():
+        ...     x, w = lf.placeholder("x", ("batch", "words", 8)), lf.placeholder("w", (8, 3))
+        ...     lf.matmul(x, w)
+        <Tensor 'reshape' float32[batch, words, 3]>
     """
     x, w = common("matmul", a, b)
     _check(x, w)

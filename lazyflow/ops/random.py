@@ -98,6 +98,13 @@ def uniform(
         high: The upper limit, a number or a scalar.
         dtype: A floating type. A number has the top 24 bits of its word (11 in float16, 8 in bfloat16).
 
+    Example:
+        >>> import lazyflow as lf
+        >>> with lf.Graph():
+        ...     x = lf.placeholder("x", ("batch", 8))
+        ...     x + lf.uniform(x.shape, -0.1, 0.1)
+        <Tensor 'add' float32[batch, 8]>
+
     Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
     """
     sizes, found = _checked(shape, dtype, "uniform")

@@ -46,6 +46,12 @@ def reshape(x: TensorLike, shape: Any) -> Tensor:
 
     Raises:
         ShapeError: if the number of elements differs, or -1 does not divide exactly.
+
+    Example:
+        >>> import lazyflow as lf
+        >>> with lf.Graph():
+        ...     lf.reshape(lf.placeholder("x", ("batch", 8, 8)), (-1, 16))
+        <Tensor 'reshape' float32[4*batch, 16]>
     """
     operand = tensor(x, "reshape")
     sizes = shape if isinstance(shape, list | tuple) else (shape,)
