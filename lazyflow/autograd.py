@@ -15,7 +15,7 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Op, Value
 from lazyflow.compiler.graph import Variable as StoredValue
 from lazyflow.compiler.rules import show
-from lazyflow.context import GraphContext
+from lazyflow.context import GraphContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.ops import indexing, joining, linalg, printing, random  # noqa: F401, with all that they import
 from lazyflow.ops.function import RULES, Gradient, function, number
@@ -210,6 +210,8 @@ def _check_loss(loss: Tensor, call: str, seed: Tensor | None) -> GraphContext:
         raise ArgumentTypeError(message(f"{call}: {loss!r} is no Tensor", here=f"at {user_line()}"))
     _ = loss.value
     rows = {"loss": loss.describe(), "here": f"at {user_line()}"}
+    if current_graph(call) is not loss.graph:
+        raise GraphError(message(f"{call}: the loss is a Tensor of another graph", **rows))
     if not dtypes.is_floating(loss.dtype):
         text = f"{call}: the loss is {loss.dtype.name}; only floating types have gradients"
         raise GradientError(message(text, **rows))

@@ -302,6 +302,17 @@ def test_gradients_by_a_tensor_of_another_graph():
         lf.gradients(lf.sum(x_and((3,))), stranger)
 
 
+def test_gradients_belong_to_the_open_graph():
+    with lf.Graph() as graph:
+        x = x_and((3,))
+        loss = lf.sum(x)
+    with refused(lf.GraphError, "gradients: no graph is open"):
+        lf.gradients(loss, x)
+    with lf.Graph() as other, refused(lf.GraphError, "gradients: the loss is a Tensor of another graph"):
+        lf.gradients(loss, x)
+    assert (len(graph.ir.ops), len(other.ir.ops)) == (2, 0)
+
+
 def test_backward_outside_of_a_program():
     with lf.Graph():
         (w,) = weights((2,))
