@@ -48,7 +48,7 @@ class Dependences:
     def hazards(self) -> list[tuple[int, int, Variable]]:
         """Readers of old values with the writers that must come after them, where data does not tell so."""
         found = []
-        supplied = {number: set(self.inputs[number]) for number in self.writers.values()}
+        supplied = {number: set(self.inputs[number]) for number in set(self.writers.values())}
         for reader, variables in enumerate(self.reads):
             for variable in variables:
                 writer = self.writers.get(variable)
