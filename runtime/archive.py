@@ -68,7 +68,9 @@ def write_archive(
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3  # else it would tell the writer's operating system
+            archive.writestr(info, data)
     replace_file(Path(path), file.getvalue())
 
 

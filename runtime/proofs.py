@@ -13,7 +13,7 @@ from lazyflow.runtime.errors import PlanError, ShapeError
 
 MAX_RANK = 32
 MAX_NUMBER = 2**48  # of an extent, an offset or a stride: sums and products of a few stay inside of int64
-_MAX_TEXT = 256
+_MAX_TEXT, _MAX_TERMS, _MAX_DEGREE = 256, 32, 6  # of a polynomial: proofs expand products of a few
 
 
 def size_of(extent: schema.Extent, names: frozenset[str]) -> Size:
@@ -38,7 +38,29 @@ def size_of(extent: schema.Extent, names: frozenset[str]) -> Size:
         raise PlanError(f"size {extent!r} mentions a name that is no dimension of the program")
     if any(abs(coefficient) > MAX_NUMBER for _, coefficient in size.terms):
         raise PlanError(f"size {extent!r} has a number beyond the limit of {MAX_NUMBER}")
+    return _bounded(size)
+
+
+def _bounded(size: Size) -> Size:
+    if isinstance(size, int):
+        return size
+    degree = max(len(monomial) for monomial, _ in size.terms)
+    if len(size.terms) > _MAX_TERMS or degree > _MAX_DEGREE:
+        limits = f"{_MAX_TERMS} terms of degree {_MAX_DEGREE}"
+        raise PlanError(f"a size has {len(size.terms)} terms of degree {degree}; the limits are {limits}")
     return size
+
+
+def elements_of(shape: Shape) -> Size:
+    """The number of elements of a shape.
+
+    Raises:
+        PlanError: if it is beyond the limits of a size.
+    """
+    total: Size = 1
+    for size in shape:
+        total = _bounded(total * size)
+    return total
 
 
 class Span(NamedTuple):

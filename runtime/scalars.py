@@ -245,10 +245,10 @@ def fits_number(value: Number, dtype: DType) -> bool:
     """Whether a number of a plan is one that ``dtype`` can hold; floating types round it."""
     if isinstance(value, str):
         return dtype in dtypes.FLOATING and value in ("inf", "-inf", "nan")
-    if not math.isfinite(value):
+    if abs(value) >= 2.0**1023 or value != value:  # an int may be beyond all floats
         return False
     if dtype in dtypes.FLOATING:
-        return abs(value) < 2.0**1023
+        return True
     if dtype == dtypes.bool_:
         return value in (0, 1)
     limits = np.iinfo(dtype)

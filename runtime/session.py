@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,7 +81,8 @@ class Session:
         with self._use():
             given = self._given(placeholders, feeds, named)
             arrays, sizes = placeholders.read(given, self._state)
-            fetches, lines = self.backend.run(program, arrays, sizes)
+            with _uninterrupted():
+                fetches, lines = self.backend.run(program, arrays, sizes)
         if lines:
             sys.stdout.write("\n".join([*lines, ""]))
         return fetches
@@ -244,6 +246,23 @@ class Session:
         for feeds in found:
             feeds.check_bound(name, array)
         self._bound[name] = array
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until a run has ended: half of its effects are neither the old state nor the new."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed:
+            raise KeyboardInterrupt
 
 
 def _steps(batches: Mapping[str, Array], placeholders: Feeds) -> Iterator[dict[str, Array]]:

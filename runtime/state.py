@@ -128,7 +128,9 @@ class State:
             raise StateError(
                 _report(missing if strict else [], unexpected if strict else [], wrong, self.rows)
             )
-        for row, array in checked:
+        # an array may be the memory of another bound variable, which an earlier assignment changes
+        ready = [(row, array.copy() if self.overlaps(array) else array) for row, array in checked]
+        for row, array in ready:
             row.array[...] = array
 
 

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.dimensions import at_least, elements, named
+from lazyflow.runtime.dimensions import at_least, named
 from lazyflow.runtime.errors import PlanError, ShapeError
-from lazyflow.runtime.proofs import MAX_NUMBER, MAX_RANK, Accesses
+from lazyflow.runtime.proofs import MAX_NUMBER, MAX_RANK, Accesses, elements_of
 from lazyflow.runtime.scalars import fits_number
 from lazyflow.runtime.steps import verify_steps
 
@@ -195,7 +195,7 @@ def _verify_buffer(
         _verify_arena(accesses, number, buffer, slots)
     elif buffer.place == "feed":
         feed = feeds.get(number)
-        size = elements(accesses.shape(feed.shape)) if feed is not None else None
+        size = elements_of(accesses.shape(feed.shape)) if feed is not None else None
         if feed is None or (feed.name, feed.dtype, size) != (
             buffer.name,
             buffer.dtype,

@@ -1,5 +1,6 @@
 """Sessions: runs, variables, bound arrays, and that failing calls change nothing."""
 
+import signal
 import threading
 
 import numpy as np
@@ -228,6 +229,17 @@ def test_bind_hints_at_the_closest_name(session):
     assert str(caught.value).startswith("bind: no variable and no placeholder is named 'gg'")
 
 
+def test_bound_variables_can_be_exchanged():
+    p = Program(dimensions=())
+    made = plan(p, variables=[variable("a", (3,)), variable("b", (3,))]).session("numpy")
+    a, b = ones(1), ones(2)
+    made.bind("a", a)
+    made.bind("b", b)
+    made.load_state_dict({"a": b, "b": a})
+    assert a.tolist() == [2.0] * 3
+    assert b.tolist() == [1.0] * 3
+
+
 def test_two_variables_cannot_be_bound_to_the_same_memory():
     p = Program(dimensions=())
     made = plan(p, variables=[variable("a", (3,)), variable("b", (3,))]).session("numpy")
@@ -240,37 +252,44 @@ def test_two_variables_cannot_be_bound_to_the_same_memory():
 # --- one user at a time -------------------------------------------------------------------------------------
 
 
-class Waiting:
-    """A backend that holds a run until it is told to go on."""
+class Watched:
+    """A backend that calls a function at the start of each run."""
 
-    name, prepared = "waiting", 0
+    name, prepared = "watched", 0
 
-    def __init__(self, backend):
-        self.backend = backend
-        self.started, self.go_on = threading.Event(), threading.Event()
+    def __init__(self, backend, at_start):
+        self.backend, self.at_start = backend, at_start
 
     def place(self, variables):
         self.backend.place(variables)
 
     def run(self, *args):
-        self.started.set()
-        assert self.go_on.wait(10)
+        self.at_start()
         return self.backend.run(*args)
 
 
 def test_session_in_use_refuses_a_second_thread(session):
-    waiting = session.backend = Waiting(session.backend)
+    started, go_on = threading.Event(), threading.Event()
+    session.backend = Watched(session.backend, lambda: (started.set(), go_on.wait(10)))
     thread = threading.Thread(target=session.run, args=("train",), kwargs={"g": ones()})
     thread.start()
     try:
-        assert waiting.started.wait(10)
+        assert started.wait(10)
         for use in (session.state_dict, lambda: session.run("train", g=ones())):
             with pytest.raises(SessionBusyError, match="it is running"):
                 use()
     finally:
-        waiting.go_on.set()
+        go_on.set()
         thread.join()
     assert session.get("w").tolist() == [0.5] * 3  # free again, and the second run did not happen
+
+
+def test_interrupt_waits_for_the_end_of_the_run(session):
+    session.backend = Watched(session.backend, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        session.run("train", g=ones())
+    assert session.get("w").tolist() == [0.5] * 3  # whole
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_session_is_free_after_a_failing_run(session):
