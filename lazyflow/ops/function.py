@@ -16,7 +16,7 @@ from lazyflow.location import user_line
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
-from lazyflow.tensor import FUNCTIONS, Array, Axis, Tensor, TensorLike
+from lazyflow.tensor import FUNCTIONS, Array, Axis, Tensor, TensorLike, decide
 
 # One entry per input of the op: its gradient, a function that makes it (called only where it is wanted), or
 # None where the derivative is zero. A gradient of the broadcast shape is summed to the input's.
@@ -163,7 +163,13 @@ def common(call: str, *values: TensorLike, least: DType = dtypes.bool_) -> list[
     dtype = dtypes.promote(map(_strength, operands))
     if dtypes.kind(dtype) < dtypes.kind(least):
         dtype = least
+    if dtype == dtypes.float32 and decide.get() is not None and not any(map(_decides_floats, operands)):
+        dtype = dtypes.float64  # a schedule is traced, and rates are float64: 0.1 ** sum(step >= 10) is too
     return [to_dtype(operand, dtype) for operand in operands]
+
+
+def _decides_floats(operand: Tensor | bool | int | float) -> bool:
+    return isinstance(operand, Tensor) and dtypes.is_floating(operand.dtype)
 
 
 def to_dtype(operand: Tensor | bool | int | float, dtype: DType) -> Tensor:

@@ -16,12 +16,14 @@ from lazyflow.optim.lr_scheduler.decay import (
 from lazyflow.optim.lr_scheduler.lambdas import LambdaLR, MultiplicativeLR
 from lazyflow.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
+from lazyflow.optim.lr_scheduler.settings import Choice, Flag, Integer, Number
 from lazyflow.optim.lr_scheduler.warmup import WarmupCosineLR, WarmUpLR
 
 WarmupLR = WarmUpLR
 
 __all__ = [
     "ChainedScheduler",
+    "Choice",
     "ConstantLR",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
@@ -29,11 +31,14 @@ __all__ = [
     "CosineLR",
     "CyclicLR",
     "ExponentialLR",
+    "Flag",
+    "Integer",
     "LRScheduler",
     "LambdaLR",
     "LinearLR",
     "MultiStepLR",
     "MultiplicativeLR",
+    "Number",
     "OneCycleLR",
     "PolynomialLR",
     "ReduceLROnPlateau",
