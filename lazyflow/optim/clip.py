@@ -12,23 +12,10 @@ from lazyflow.ops.reduction import max as largest
 from lazyflow.ops.reduction import min as smallest
 from lazyflow.ops.reduction import sum as total
 from lazyflow.ops.shaping import iota, reshape
-from lazyflow.optim.options import Option
 from lazyflow.runtime.dtypes import float64, int32
 from lazyflow.tensor import Tensor
 
 SMALL = 1e-6  # added to the norm, as in PyTorch and OneFlow
-
-
-class NormType(Option[float]):
-    """The p of a norm: a number > 0, or plus or minus infinity."""
-
-    @property
-    def expected(self) -> str:
-        """What is accepted, in words."""
-        return "a number > 0, inf or -inf"
-
-    def _holds(self, number: float) -> bool:
-        return number > 0 or number == -math.inf
 
 
 def group_norms(gradients: Sequence[Tensor], groups: Sequence[Tensor], count: int, p: float) -> Tensor:

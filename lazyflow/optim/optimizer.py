@@ -12,11 +12,10 @@ from lazyflow.compiler.graph import Value, make
 from lazyflow.context import GraphContext, ProgramContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast
-from lazyflow.optim.clip import NormType
 from lazyflow.optim.columns import Columns
 from lazyflow.optim.gradients import Gradients, gradients_for
 from lazyflow.optim.groups import Group, collect, stored
-from lazyflow.optim.options import Declared, Option, Scalar, argument
+from lazyflow.optim.options import Declared, NormType, Option, Scalar, argument
 from lazyflow.optim.rates import Scheduled
 from lazyflow.optim.table import Table, make_table
 from lazyflow.optim.trace import Next, Rule, Scalars, trace
@@ -51,10 +50,10 @@ class Optimizer(Declared, Scheduled, ABC):
         ...         return p - lr * sign(g), ()
     """
 
-    params: Any = argument(default=(), kw_only=False)
+    params: Any = argument(default=())
     lr: Option[Scalar] = Option(default=0.001, low=0.0)
-    parameters: Any = argument(default=())
-    name: str = argument(default="")
+    parameters: Any = argument(default=(), kw_only=True)
+    name: str = argument(default="", kw_only=True)
     scale: Option[Scalar] = Option(default=1.0, low=0.0, kw_only=True)
     lr_scale: Option[Scalar] = Option(default=1.0, low=0.0, kw_only=True)
     maximize: Option[bool] = Option(default=False, kw_only=True)

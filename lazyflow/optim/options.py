@@ -164,11 +164,23 @@ class Option(Generic[V]):
         return kind(message(f"{owner}: {self.name}={value!r} {what}", expected=self.expected, here=here))
 
 
+class NormType(Option[float]):
+    """The p of a norm: a number > 0, or plus or minus infinity."""
+
+    @property
+    def expected(self) -> str:
+        """What is accepted, in words."""
+        return "a number > 0, inf or -inf"
+
+    def _holds(self, number: float) -> bool:
+        return number > 0 or number == -math.inf
+
+
 def _short(bound: float | str) -> str:
     return bound if isinstance(bound, str) else f"{bound:g}"
 
 
-def argument(*, default: Any = None, kw_only: bool = True) -> Any:
+def argument(*, default: Any = None, kw_only: bool = False) -> Any:
     """A field of the class that is an argument of the constructor and no option of groups."""
     return _Argument(default, kw_only)
 
@@ -181,7 +193,7 @@ class _Argument:
         self.kw_only = kw_only
 
 
-@dataclass_transform(field_specifiers=(Option, argument))
+@dataclass_transform(field_specifiers=(Option, NormType, argument))
 class Declared:
     """A class whose fields are arguments of its constructor, in the order in which they stand.
 

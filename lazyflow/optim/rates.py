@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from lazyflow.context import GraphContext, ProgramContext, current_graph
 from lazyflow.location import user_line
@@ -40,7 +40,7 @@ class Scheduled:
         schedulers: The schedulers that nobody else owns.
     """
 
-    name: Any  # a str; an argument of the constructor too, whose type stands there
+    name: str
     location: str
     param_groups: list[Group]
     schedulers: list[Schedule]
@@ -78,7 +78,7 @@ class Scheduled:
             GraphError: if the graph has read it, from another first value.
         """
         if name not in self._clocks:
-            self._clocks[name] = stored(lambda: str(self.name), name, self.location, 0, (), int64)
+            self._clocks[name] = stored(lambda: self.name, name, self.location, 0, (), int64)
         clock = self._clocks[name]
         if initial is not None and initial != clock.initial:
             if clock.adopted:
