@@ -35,15 +35,14 @@ class ProgramWriter:
         self._sources = sources
         self._values: dict[Value, Value] = {}
 
-    def write(self, program: Program, ops: Sequence[Op], grouping: Grouping) -> Program:
+    def write(self, program: Program, grouping: Grouping) -> Program:
         """Write all ops of the program, and give the program over them."""
-        positions = {op: position for position, op in enumerate(ops)}
-        needed = grouping.needed(program, ops)
-        for unit in grouping.sorted():
-            unit.ops.sort(key=positions.__getitem__)
+        units = grouping.ordered()
+        needed = grouping.needed(program, units)
+        for unit in units:
             if unit.extents is None:
                 self.instruction(unit.ops[0])
-            else:
+            elif unit.ops:
                 self.kernel(unit, [op.output for op in unit.ops if op.output in needed])
         self.leaves.update(value.op for value in program.feeds)
         effects = [self._effects[op] for op in program.effects]

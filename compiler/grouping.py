@@ -14,9 +14,14 @@ from lazyflow.compiler.groups import (
     fit_reduction,
     reduced_axes,
     unite,
+    unite_siblings,
 )
 from lazyflow.compiler.sorting import stable_order
-from lazyflow.compiler.sources import Sources, is_kernel_op
+from lazyflow.compiler.sources import Link, Sources, is_kernel_op
+from lazyflow.runtime.dimensions import Shape, elements
+
+SMALL = 64  # elements: groups of one stage with so few are one kernel, for there is little else to save
+FEW = 4  # groups that a new one is compared with, for each value that it reads
 
 
 class Grouping:
@@ -24,38 +29,53 @@ class Grouping:
 
     def __init__(self, ops: Sequence[Op], sources: Sources, merge: bool) -> None:
         self.units: dict[Op, Unit] = {}
+        self.positions = {op: position for position, op in enumerate(ops)}
+        self._reads: dict[Op, list[Use]] = {}
         self._sources = sources
         self._merge = merge
-        for position, op in enumerate(ops):
+        self._small: dict[tuple[int, int, Shape], Unit] = {}
+        self._reductions: dict[Value, list[Unit]] = {}  # groups with reductions, by what they read
+        for op, position in self.positions.items():
             if is_kernel_op(op):
                 if not sources.inline(op.output) or op.output in sources.wanted:
                     self._place(position, op)
             elif not op.primitive.leaf and not sources.is_view(op):
                 self._instruction(position, op)
 
+    def memory(self, value: Value) -> Value:
+        """The value that something computes or gives, at the bottom of a chain of views."""
+        return self._sources.memory(value)
+
     def unit_of(self, value: Value) -> Unit | None:
         """The unit that computes what a value looks at; None for leaves."""
         unit = self.units.get(self._sources.memory(value).op)
         return unit.find() if unit is not None else None
 
-    def needed(self, program: Program, ops: Iterable[Op]) -> set[Value]:
-        """The values that are used outside of the unit that computes them."""
+    def needed(self, program: Program, units: Sequence[Unit]) -> set[Value]:
+        """The values that are used outside of the unit that computes them.
+
+        Ops that nothing needs are dropped from their groups on the way.
+
+        Args:
+            program: The program.
+            units: All units, each behind those that it uses.
+        """
         needed = {self._sources.memory(value) for value in program.fetches.values()}
-        for op in ops:
-            own = self.units.get(op)
-            if own is None:
+        for unit in reversed(units):
+            if unit.extents is None:
+                needed.update(map(self._sources.memory, unit.ops[0].inputs))
                 continue
-            if own.extents is None:
-                needed.update(map(self._sources.memory, op.inputs))
-                continue
-            sources = (self._sources.trace(value)[0] for value in op.inputs)
-            outside = (
-                s for s in sources if not self._sources.inline(s) and self.unit_of(s) is not own.find()
-            )
-            needed.update(map(self._sources.memory, outside))
+            inside: set[Value] = set()
+            kept = []
+            for op in sorted(unit.ops, key=self.positions.__getitem__, reverse=True):
+                if op.output in needed or op.output in inside:
+                    kept.append(op)
+                    inside.update(source for source, _ in self.reads(op))
+            unit.ops = kept[::-1]
+            needed.update(self._sources.memory(source) for source in inside if source not in unit.axes)
         return needed
 
-    def sorted(self) -> list[Unit]:
+    def ordered(self) -> list[Unit]:
         """The units so that each stands behind those that it uses, and else as the user wrote them."""
         units = list(dict.fromkeys(unit.find() for unit in self.units.values()))
         numbers = {unit: number for number, unit in enumerate(units)}
@@ -85,7 +105,7 @@ class Grouping:
 
     def _place(self, position: int, op: Op) -> None:
         """Add an op to the units of its inputs where it fits, or else to a new one."""
-        reads = self._reads(op)
+        reads = self.reads(op)
         producers = self._producers(value for value, _ in reads)
         phase = max((unit.phase for unit in producers), default=0)
         fits = self._fits(op, reads, [u for u in producers if u.phase == phase]) if self._merge else []
@@ -93,10 +113,34 @@ class Grouping:
         fit = unite(fits, 1 + _highest(unit for unit in producers if unit not in joined))
         if fit is None:
             fit = _alone(op, Unit(position, 1 + _highest(u.find() for u in producers), phase, ()))
+            fit = self._among_small(fit) if self._merge else fit
         if op.primitive.reduction and fit.unit.inner is None:
             fit.unit.inner = _inner(op, fit)
         fit.unit.add(op, fit.axes)
+        fit.unit.reads = domain_reads(fit.unit, op, reads) | fit.unit.reads
         self._attach(op, fit.unit, producers)
+        if op.primitive.reduction and self._merge:
+            self._among_siblings(fit.unit)
+
+    def _among_small(self, fit: Fit) -> Fit:
+        """The fit of an op that is alone in a group of the same stage, where both have few elements."""
+        unit = fit.unit
+        count = elements(unit.domain)
+        if unit.inner is not None or not isinstance(count, int) or count > SMALL:
+            return fit
+        key = (unit.stage, unit.phase, unit.domain)
+        other = self._small.setdefault(key, unit).find()
+        if (other.stage, other.phase, other.domain) != key or other.inner or len(other.ops) >= LARGEST_GROUP:
+            self._small[key] = other = unit
+        return Fit(other, fit.axes, row=False)
+
+    def _among_siblings(self, unit: Unit) -> None:
+        """Unite a group with those that reduce the same input, and make it known to those to come."""
+        known = (self._reductions.setdefault(value, []) for value in unit.reads)
+        unite_siblings(unit, dict.fromkeys(other.find() for units in known for other in units[-FEW:]))
+        for value in unit.reads:
+            if unit not in self._reductions[value]:
+                self._reductions[value].append(unit)
 
     def _fits(self, op: Op, reads: Sequence[Use], units: Iterable[Unit]) -> list[Fit]:
         """How the op lies in groups that compute its inputs, from the highest stage down."""
@@ -113,16 +157,29 @@ class Grouping:
                 fits.append(fit)
         return sorted(fits, key=lambda fit: -fit.unit.stage)
 
-    def _reads(self, op: Op) -> list[Use]:
+    def reads(self, op: Op) -> list[Use]:
         """The sources that are not computed inline, over the op's output or, for a reduction, its input."""
+        known = self._reads.get(op)
+        if known is not None:
+            return known
         rank = len(op.inputs[0].shape if op.primitive.reduction else op.output.shape)
-        reads = []
+        reads = self._reads[op] = []
         for value in op.inputs:
             source, link = self._sources.trace(value)
             if not self._sources.inline(source):
                 added = rank - len(value.shape)
                 reads.append((source, tuple(axis + added if axis >= 0 else -1 for axis in link)))
         return reads
+
+
+def domain_reads(unit: Unit, op: Op, reads: Iterable[Use]) -> dict[Value, Link]:
+    """What an op of a group reads from outside, and along which axes of the domain."""
+    axes = unit.inputs.get(op, ()) if op.primitive.reduction else unit.axes[op.output]
+    return {
+        source: tuple(axes[axis] if axis >= 0 else -1 for axis in link)
+        for source, link in reads
+        if source not in unit.axes
+    }
 
 
 def _highest(units: Iterable[Unit]) -> int:

@@ -37,6 +37,7 @@ class Unit:
         inner: The axes of the domain that reductions run over; None as long as there is none.
         axes: For each value of the group, the domain's axis that each of its axes walks, or -1.
         inputs: The same of the inputs of reductions that stand for themselves, not on a value of the group.
+        reads: The same of what comes from outside, each at its first use.
         consumers: The units that take values from it.
     """
 
@@ -50,6 +51,7 @@ class Unit:
         "inputs",
         "ops",
         "phase",
+        "reads",
         "stage",
     )
 
@@ -62,6 +64,7 @@ class Unit:
         self.inner: frozenset[int] | None = None
         self.axes: dict[Value, Link] = {}
         self.inputs: dict[Op, Link] = {}
+        self.reads: dict[Value, Link] = {}
         self.consumers: list[Unit] = []
         self._parent: Unit | None = None
 
@@ -107,6 +110,8 @@ class Unit:
             self.axes[value] = _through(link, axes)
         for op, link in other.inputs.items():
             self.inputs[op] = _through(link, axes)
+        for value, link in other.reads.items():
+            self.reads.setdefault(value, _through(link, axes))
         self.consumers += other.consumers
         other._parent = self
         other.ops, other.axes, other.consumers = [], {}, []
@@ -212,6 +217,30 @@ def unite(fits: Iterable[Fit], stage: int) -> Fit | None:
         return None
     found.unit.stage = max(stage, found.unit.stage)
     return found
+
+
+def unite_siblings(unit: Unit, others: Iterable[Unit]) -> None:
+    """Take in groups of the same stage that reduce the same axes of what this one reads."""
+    for other in others:
+        same_kind = (other.stage, other.phase) == (unit.stage, unit.phase) and other.inner
+        if other is unit or not same_kind or len(unit.ops) + len(other.ops) >= LARGEST_GROUP:
+            continue
+        axes = _by_shared_read(unit, other)
+        if axes is not None and frozenset(axes[axis] for axis in other.inner or ()) == unit.inner:
+            unit.absorb(other, axes)
+
+
+def _by_shared_read(unit: Unit, other: Unit) -> list[int] | None:
+    """For each axis of the other domain the axis here, where both read a value along all their axes."""
+    for value, there in other.reads.items():
+        here = unit.reads.get(value, ())
+        axes = [-1] * len(other.domain)
+        for from_, to in zip(there, here, strict=False):
+            if from_ >= 0:
+                axes[from_] = to
+        if sorted(axes) == list(range(len(unit.domain))):
+            return axes
+    return None
 
 
 def merge(a: Fit, b: Fit) -> Fit | None:

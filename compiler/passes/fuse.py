@@ -5,6 +5,7 @@ from __future__ import annotations
 from lazyflow.compiler.fused import ProgramWriter, turned_products
 from lazyflow.compiler.graph import Graph, Op
 from lazyflow.compiler.grouping import Grouping
+from lazyflow.compiler.recompute import recompute
 from lazyflow.compiler.sources import Sources
 
 
@@ -25,7 +26,10 @@ def fuse(graph: Graph, merge: bool = True) -> Graph:
         ops = graph.reachable([program])
         sources = Sources(ops, program, deep=merge)
         writer = ProgramWriter(sources, turned_products(program, ops) if merge else {})
-        programs[program.name] = writer.write(program, ops, Grouping(ops, sources, merge))
+        grouping = Grouping(ops, sources, merge)
+        if merge:
+            recompute(program, grouping)
+        programs[program.name] = writer.write(program, grouping)
         new_ops += writer.ops
         leaves |= writer.leaves
     return graph.replaced([op for op in graph.ops if op in leaves] + new_ops, programs)
