@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.arena import Span
-from lazyflow.compiler.graph import Op, Program, Value
+from lazyflow.compiler.graph import Op, Program, Value, Variable
 from lazyflow.compiler.layout import base_of, count, is_flat
 
 
@@ -17,16 +17,19 @@ class Lifetimes:
         spans: One per piece of memory, by first instruction.
         pieces: The piece of each value that an instruction computes into the arena.
         in_place: Values that take the memory of another, which that instruction needs last.
+        assigned: Values that are computed into the memory of the variable that they are the next value of.
     """
 
     def __init__(self, program: Program) -> None:
         self.spans: list[Span] = []
         self.pieces: dict[Value, int] = {}
         self.in_place: dict[Value, Value] = {}
-        order = program.order or ()
+        self.assigned: dict[Value, Variable] = {}
+        self._order = program.order or ()
         self._bases: dict[Value, Value] = {}
-        self._last = self._last_uses(order, program)
-        for position, op in enumerate(order):
+        self._last = self._last_uses(program)
+        self._find_assigned()
+        for position, op in enumerate(self._order):
             if not op.primitive.effect and not op.primitive.view:
                 self._compute(position, op)
 
@@ -38,22 +41,49 @@ class Lifetimes:
             self._bases[value] = base_of(value)[0]
         return self._bases[value]
 
-    def _last_uses(self, order: Sequence[Op], program: Program) -> dict[Value, int]:
+    def _last_uses(self, program: Program) -> dict[Value, int]:
         last = {}
-        for position, op in enumerate(order):
+        for position, op in enumerate(self._order):
             for value in op.inputs:
                 last[self.base(value)] = position
         for value in program.fetches.values():
-            last[self.base(value)] = len(order)
+            last[self.base(value)] = len(self._order)
         return last
+
+    def _find_assigned(self) -> None:
+        """Find values that can be made in the memory that they are assigned to."""
+        failing = max((n for n, op in enumerate(self._order) if op.primitive.can_fail), default=-1)
+        positions = {op: position for position, op in enumerate(self._order)}
+        leaves = [base for base in self._last if base.op.primitive is primitives.variable]
+        old = {base.op.attributes["variable"]: base for base in leaves}
+        for op in self._order:
+            if op.primitive is not primitives.assign or op.when is not None:
+                continue
+            variable = op.attributes["variable"]
+            value = self.base(op.inputs[0])
+            made = positions.get(value.op, -1)
+            if (
+                made > failing
+                and value not in self.assigned
+                and not value.op.primitive.effect
+                and _is_all(op.inputs[0], value)
+                and self._may_replace(value, made, old.get(variable))
+            ):
+                self.assigned[value] = variable
+
+    def _may_replace(self, value: Value, made: int, before: Value | None) -> bool:
+        """Whether nothing needs the value from before once this one is made."""
+        if before is None or self._last[before] < made:
+            return True
+        return self._last[before] == made and self._replaces(value, before)
 
     def _compute(self, position: int, op: Op) -> None:
         taken: set[int] = set()
         for value in op.outputs:
+            if value in self.assigned:
+                continue
             last = max(self._last.get(value, position), position)
-            replaced = next(
-                (v for v in self._dying(position, op, value) if self.pieces[v] not in taken), None
-            )
+            replaced = next((v for v in self._dying(position, value) if self.pieces[v] not in taken), None)
             if replaced is None:
                 self.pieces[value] = len(self.spans)
                 self.spans.append(Span(count(value.shape) * value.dtype.itemsize, position, last))
@@ -63,26 +93,33 @@ class Lifetimes:
             self.in_place[value] = replaced
             self.spans[piece] = self.spans[piece]._replace(last=last)
 
-    def _dying(self, position: int, op: Op, output: Value) -> Iterator[Value]:
-        """What a result of a kernel can replace: read here last, at the index that is written."""
-        if op.primitive is not primitives.kernel:
-            return
-        maps = op.attributes["maps"]
-        own = maps[len(op.inputs) + output.index]
-        for value, map_ in zip(op.inputs, maps[: len(op.inputs)], strict=True):
-            base = self.base(value)
-            if (
-                base in self.pieces
-                and self.spans[self.pieces[base]].last == position
-                and map_ == own
-                and value.shape == output.shape
-                and base.dtype.itemsize == output.dtype.itemsize
-                and count(base.shape) == count(value.shape)
-                and is_flat(value)
-                and sum(self.base(other) is base for other in op.inputs) == 1
-                and written_last(op, output)
-            ):
-                yield base
+    def _dying(self, position: int, output: Value) -> Iterator[Value]:
+        """The values in the arena whose memory a result can take, as it is not needed after."""
+        if output.op.primitive is primitives.kernel:
+            for base in dict.fromkeys(self.base(value) for value in output.op.inputs):
+                piece = self.pieces.get(base)
+                if piece is not None and self.spans[piece].last == position and self._replaces(output, base):
+                    yield base
+
+    def _replaces(self, output: Value, base: Value) -> bool:
+        """Whether a kernel reads each element of a value only at the index that writes the output's."""
+        op = output.op
+        reads = [number for number, value in enumerate(op.inputs) if self.base(value) is base]
+        if op.primitive is not primitives.kernel or len(reads) != 1:
+            return False
+        value, maps = op.inputs[reads[0]], op.attributes["maps"]
+        return (
+            maps[reads[0]] == maps[len(op.inputs) + output.index]
+            and value.shape == output.shape
+            and base.dtype.itemsize == output.dtype.itemsize
+            and _is_all(value, base)
+            and written_last(op, output)
+        )
+
+
+def _is_all(value: Value, base: Value) -> bool:
+    """Whether a value is all of what it looks at, in the same order."""
+    return value is base or (count(value.shape) == count(base.shape) and is_flat(value))
 
 
 def written_last(op: Op, output: Value) -> bool:

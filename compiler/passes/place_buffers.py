@@ -76,7 +76,8 @@ class _Placing:
                     self._at(value, self._variable(variable))
             else:
                 for value in op.outputs:
-                    self._at(value, self._arena(value))
+                    target = self._lifetimes.assigned.get(value)
+                    self._at(value, self._arena(value) if target is None else self._variable(target))
         return self._placement
 
     def reasons(self) -> list[schema.Reason]:
@@ -89,6 +90,14 @@ class _Placing:
                 about=_name(value),
             )
             for value, replaced in self._lifetimes.in_place.items()
+        ] + [
+            schema.Reason(
+                decision="place_buffers",
+                code="assigned",
+                text=f"made in the memory of {variable.name}, whose next value it is",
+                about=_name(value),
+            )
+            for value, variable in self._lifetimes.assigned.items()
         ]
 
     def _at(self, value: Value, buffer: int) -> None:
