@@ -84,9 +84,11 @@ def test_graph_class():
 
 
 def test_device():
-    assert type(
-        TrainGraph(make_model(), backend="numpy").compile(IMAGES, LABELS).session.backend
-    ).__name__ == ("NumpyBackend")
+    graph = TrainGraph(make_model(), backend="numpy")
+    graph(IMAGES, LABELS)
+    assert type(graph.session.backend).__name__ == "NumpyBackend"
+    with pytest.raises(flow.ArgumentError, match="no backend is named 'gpu'"):
+        TrainGraph(make_model(), backend="gpu")(IMAGES, LABELS)
 
 
 def test_inputs():
