@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from lazyflow.compiler.graph import Graph, Op, Program, Value
 
@@ -14,11 +15,11 @@ def clone(op: Op, inputs: Iterable[Value]) -> Op:
 
 
 class Builder:
-    """A graph being rebuilt: the new ops, and the new value of each old one."""
+    """A graph being rebuilt: the new ops, and the values that stand for those that go."""
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
-        self.values: dict[Value, Value] = {}
+        self.values: dict[Value, Value] = {}  # no entry: the value stays
 
     def append(self, op: Op) -> Op:
         """Add a new op."""
@@ -27,20 +28,21 @@ class Builder:
 
     def map(self, value: Value) -> Value:
         """The new value in place of an old one."""
-        return self.values[value]
+        return self.values.get(value, value)
 
-    def keep(self, op: Op) -> Op:
-        """Take an op over, with its new inputs; the op itself where nothing changed."""
-        inputs = tuple(map(self.map, op.inputs))
-        new = op if inputs == op.inputs else clone(op, inputs)
-        self.values.update(zip(op.outputs, new.outputs, strict=True))
-        return self.append(new)
+    def renewed(self, op: Op, attributes: dict[str, Any] | None = None) -> Op:
+        """The op with its new inputs and attributes; the op itself where nothing changed."""
+        if attributes is None and not any(value in self.values for value in op.inputs):
+            return op
+        new = clone(op, map(self.map, op.inputs))
+        new.attributes = op.attributes if attributes is None else attributes
+        return new
 
     def program(self, program: Program, effects: dict[Op, Op]) -> Program:
-        """The program over the new ops; ``effects`` maps old effect ops to new ones."""
+        """The program over the new ops; ``effects`` gives the new ones of effects that changed."""
         fetches = {name: self.map(value) for name, value in program.fetches.items()}
         feeds = tuple(dict.fromkeys(map(self.map, program.feeds)))
-        return Program(program.name, [effects[op] for op in program.effects], fetches, feeds)
+        return Program(program.name, [effects.get(op, op) for op in program.effects], fetches, feeds)
 
 
 def rewrite(
@@ -51,7 +53,8 @@ def rewrite(
     """Rebuild the graph, asking ``rule`` about each op that is no effect and has one output.
 
     The rule sees the op with its new inputs, may append new ops to the builder, and returns the value that
-    stands for the op's output, or None to leave it alone. The input graph is not changed.
+    stands for the op's output, or None to leave it alone. The input graph is not changed; it is the result
+    where nothing is to change.
 
     Args:
         graph: The graph to rebuild.
@@ -62,20 +65,31 @@ def rewrite(
     effects: dict[Op, Op] = {}
     rebuilt: dict[Graph, Graph] = {}
     for op in graph.ops:
-        inputs = tuple(map(builder.map, op.inputs))
-        new = op if inputs == op.inputs else clone(op, inputs)
-        replacement = None if op.primitive.effect or len(op.outputs) != 1 else rule(new, builder)
-        if replacement is not None:
-            builder.values[op.output] = replacement
-            continue
-        body = op.attributes.get("body") if op.primitive.effect else None
-        if bodies is not None and isinstance(body, Graph):
-            rebuilt[body] = rebuilt.get(body) or bodies(body)
-            new = clone(op, inputs)
-            new.attributes = op.attributes | {"body": rebuilt[body]}
-        builder.append(new)
-        builder.values.update(zip(op.outputs, new.outputs, strict=True))
         if op.primitive.effect:
-            effects[op] = new
+            effects[op] = builder.append(builder.renewed(op, _rebuilt(op, rebuilt, bodies)))
+            new = effects[op]
+        else:
+            new = builder.renewed(op)
+            replacement = rule(new, builder) if len(op.outputs) == 1 else None
+            if replacement is not None:
+                builder.values[op.output] = replacement
+                continue
+            builder.append(new)
+        if new is not op:
+            builder.values.update(zip(op.outputs, new.outputs, strict=True))
+    if not builder.values and len(builder.ops) == len(graph.ops) and effects.keys() == set(effects.values()):
+        return graph
     programs = {name: builder.program(program, effects) for name, program in graph.programs.items()}
     return graph.replaced(builder.ops, programs)
+
+
+def _rebuilt(
+    op: Op, rebuilt: dict[Graph, Graph], bodies: Callable[[Graph], Graph] | None
+) -> dict[str, Any] | None:
+    """The attributes of an update op with its new body; None where that has not changed."""
+    body = op.attributes.get("body")
+    if bodies is None or not isinstance(body, Graph):
+        return None
+    if body not in rebuilt:
+        rebuilt[body] = bodies(body)
+    return None if rebuilt[body] is body else op.attributes | {"body": rebuilt[body]}

@@ -44,6 +44,8 @@ from lazyflow.compiler.spelling import (
     split,
 )
 from lazyflow.runtime import schema
+from lazyflow.runtime.dimensions import Shape
+from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import GraphError, LazyflowError, message
 
 _FROM_TYPES = frozenset(("shape", "dtype", "types"))  # attributes that the types at the end of a line give
@@ -74,9 +76,12 @@ class _Writer:
         self.current = program
         self.numbers: dict[Value, str] = {}
         self.bodies: dict[Graph, str] = {}
+        self.types: dict[tuple[Shape, DType], str] = {}
         self.owners = {op: program for program in graph.programs.values() for op in program.effects}
         self.used = {value for op in graph.ops for value in op.inputs}
-        self.used.update(value for program in graph.programs.values() for value in program.fetches.values())
+        for each in graph.programs.values():
+            self.used.update(each.fetches.values())
+            self.used.update(each.placement.layouts if each.placement is not None else ())
         self.lines = [*self._body_lines(), *self._variable_lines(), *self._program_lines()]
 
     def _body_lines(self) -> Iterator[str]:
@@ -134,10 +139,16 @@ class _Writer:
             for value in op.outputs:
                 self.numbers[value] = f"%{len(self.numbers)}"
             results = ", ".join(self.numbers[value] for value in op.outputs)
-            line = f"{results} = {line} : {', '.join(str(value.type) for value in op.outputs)}"
+            line = f"{results} = {line} : {', '.join(map(self._type, op.outputs))}"
         if self.origins and op.origins:
             line += f"  # {', '.join(f'{spell_name(o.name)} {o.location}' for o in op.origins)}"
         return line
+
+    def _type(self, value: Value) -> str:
+        key = (value.shape, value.dtype)  # a graph has few types, and numpy is slow to name its dtypes
+        if key not in self.types:
+            self.types[key] = str(value.type)
+        return self.types[key]
 
     def _attributes(self, op: Op) -> Iterator[str]:
         for name in op.primitive.attributes:
