@@ -11,8 +11,9 @@ import numpy as np
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import Array, Outcome, aligned, check_index, formatted, round_up
 from lazyflow.runtime.backends.cpu import blas
+from lazyflow.runtime.backends.cpu.calls import Module
 from lazyflow.runtime.backends.cpu.jit import Machine, module_text
-from lazyflow.runtime.backends.cpu.program import Module, ProgramFunction
+from lazyflow.runtime.backends.cpu.program import ProgramFunction
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.errors import LazyflowError, OutOfRangeError
 
@@ -71,10 +72,9 @@ class CpuBackend:
         status = self._native[program](binding.buffers, binding.sizes, binding.fault)
         if status:
             binding.explain(self.document, int(status) - 1, feeds)
-        fetches = {
-            name: np.array(binding.view(f.source, f.shape, f.dtype, feeds), order="C")
-            for name, f in binding.fetches
-        }
+        fetches = {name: np.array(view, order="C") for name, view in binding.fetches}
+        for fetch in binding.fetched_feeds:
+            fetches[fetch.name] = np.array(binding.view(fetch.source, fetch.shape, feeds), order="C")
         return Outcome(fetches, self._lines(binding) if binding.prints else [])
 
     def _lines(self, binding: _Binding) -> list[str]:
@@ -136,13 +136,17 @@ class _Binding:
             self._sizes.ctypes.data,
             self._fault.ctypes.data,
         )
-        self.fetches = [(f.name, f) for f in program.fetches]
+        fetches = program.fetches
+        self.fetched_feeds = [f for f in fetches if program.buffers[f.source.buffer].place == "feed"]
+        self.fetches = [
+            (f.name, self.view(f.source, f.shape, {})) for f in fetches if f not in self.fetched_feeds
+        ]
 
     def _memory(self, buffer: schema.Buffer, starts: list[int]) -> Array | None:
         if buffer.place == "arena":
             size = _value(buffer.size, self.values)
             start = starts[buffer.slot] + buffer.offset
-            return np.ndarray((size,), dtypes.ALL[buffer.dtype], self.backend.arena.data, start)
+            return np.ndarray((size,), dtypes.ALL[buffer.dtype], self.backend.arena, start)
         if buffer.place == "variable":
             return self.backend.variables[buffer.name].reshape(-1)
         return self.backend.constants[buffer.name].reshape(-1) if buffer.place == "constant" else None
@@ -163,26 +167,23 @@ class _Binding:
         self.addresses[base], self.addresses[base + 1] = value.ctypes.data, flag.ctypes.data
         return flag, value
 
-    def view(
-        self, access: schema.Access, shape: schema.Extents, dtype: str, feeds: Mapping[str, Array]
-    ) -> Array:
+    def view(self, access: schema.Access, shape: schema.Extents, feeds: Mapping[str, Array]) -> Array:
         """What an access sees over a space."""
+        buffer = self.program.buffers[access.buffer]
         memory = self.memory[access.buffer]
         if memory is None:
-            memory = feeds[self.program.buffers[access.buffer].name]
-        item = dtypes.ALL[dtype].itemsize
-        strides = tuple(_value(s, self.values) * item for s in access.strides)
+            memory = feeds[buffer.name].reshape(-1)
+        dtype = dtypes.ALL[buffer.dtype]
+        strides = tuple(_value(s, self.values) * dtype.itemsize for s in access.strides)
         extents = tuple(_value(e, self.values) for e in shape)
-        return np.ndarray(
-            extents, dtypes.ALL[dtype], memory.data, _value(access.offset, self.values) * item, strides
-        )
+        offset = _value(access.offset, self.values) * dtype.itemsize
+        return np.ndarray(extents, dtype, memory.view(np.uint8), offset, strides)
 
     def explain(self, document: schema.Document, number: int, feeds: Mapping[str, Array]) -> None:
         """Raise the error of the instruction that failed."""
         item = self.program.instructions[number]
         if isinstance(item, schema.Gather | schema.ScatterAdd | schema.Check):
             limit = item.size if isinstance(item, schema.Check) else item.axis_size
-            dtype = self.program.buffers[item.index.buffer].dtype
-            index = self.view(item.index, item.space, dtype, feeds)
+            index = self.view(item.index, item.space, feeds)
             check_index(index, _value(limit, self.values), document, item)
         raise OutOfRangeError(f"group index {int(self._fault[0])} is outside of its optimizer's groups")

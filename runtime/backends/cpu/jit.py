@@ -15,6 +15,40 @@ attributes #1 = { nounwind inlinehint "prefer-vector-width"="512" }
 !0 = !{}
 """
 
+# base ** exponent by squaring; a negative exponent gives 0, but for the bases 1 and -1
+POWER = """
+define internal i64 @lazyflow.power(i64 %base, i64 %exponent) #0 {
+entry:
+  %negative = icmp slt i64 %exponent, 0
+  %up = add i64 %base, 1
+  %unit = icmp ult i64 %up, 3
+  %nonzero = icmp ne i64 %base, 0
+  %inverse = and i1 %unit, %nonzero
+  %odd.only = and i64 %exponent, 1
+  %count = select i1 %negative, i64 %odd.only, i64 %exponent
+  br label %loop
+loop:
+  %result = phi i64 [1, %entry], [%next, %step]
+  %square = phi i64 [%base, %entry], [%squared, %step]
+  %left = phi i64 [%count, %entry], [%half, %step]
+  %done = icmp eq i64 %left, 0
+  br i1 %done, label %end, label %step
+step:
+  %bit = and i64 %left, 1
+  %is.odd = icmp ne i64 %bit, 0
+  %times = mul i64 %result, %square
+  %next = select i1 %is.odd, i64 %times, i64 %result
+  %squared = mul i64 %square, %square
+  %half = lshr i64 %left, 1
+  br label %loop
+end:
+  %cut = xor i1 %inverse, true
+  %zero = and i1 %negative, %cut
+  %answer = select i1 %zero, i64 0, i64 %result
+  ret i64 %answer
+}
+"""
+
 
 class Machine:
     """The host: its processor, and the compiler for it. LLVM is initialised on the first use."""
@@ -24,8 +58,11 @@ class Machine:
         llvm.initialize_native_asmprinter()
         self.cpu: str = llvm.get_host_cpu_name()
         self.features: str = llvm.get_host_cpu_features().flatten()
-        target = llvm.Target.from_default_triple()
-        self.target = target.create_target_machine(
+        self._target = llvm.Target.from_default_triple()
+
+    def _target_machine(self) -> llvm.TargetMachine:
+        """A new one for each engine, which owns it and frees it."""
+        return self._target.create_target_machine(
             cpu=self.cpu, features=self.features, opt=2, reloc="default", codemodel="jitdefault", jit=True
         )
 
@@ -36,9 +73,10 @@ class Machine:
         options = llvm.create_pipeline_tuning_options(speed_level=2)
         options.loop_vectorization = False  # the lanes are explicit: their number decides the bits of sums
         options.slp_vectorization = False
-        builder = llvm.create_pass_builder(self.target, options)
+        target = self._target_machine()
+        builder = llvm.create_pass_builder(target, options)
         builder.getModulePassManager().run(module, builder)
-        engine = llvm.create_mcjit_compiler(module, self.target)
+        engine = llvm.create_mcjit_compiler(module, target)
         engine.finalize_object()
         return engine
 
@@ -52,4 +90,7 @@ def module_text(functions: Iterable[str], writers: Iterable[Writer]) -> str:
         definition, needs = define(name, width)
         definitions.append(definition)
         declarations |= needs
+    if any("@lazyflow.power(" in text for text in declarations):
+        declarations = {text for text in declarations if "@lazyflow.power(" not in text}
+        definitions.append(POWER)
     return "\n".join([*sorted(declarations), *definitions, *functions, ATTRIBUTES])

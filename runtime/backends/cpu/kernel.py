@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.backends.cpu.lanes import Lanes, apply, from_stored, rounded, to_stored
 from lazyflow.runtime.backends.cpu.nest import COSTLY, GENERATORS, SCRATCH_LIMIT, Nest, Read, as_size
-from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, number, vector
+from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, number, splat, suffix, vector
 from lazyflow.runtime.dimensions import Dimension, Size
 
 Values = dict[int, str]
@@ -46,6 +47,17 @@ class Sizes:
         return total
 
 
+class Reach(NamedTuple):
+    """How many lanes a step has, how many of them values have that do not vary, and which are used."""
+
+    width: int
+    fixed_width: int
+    mask: str | None = None
+
+
+ROW = Reach(1, 1)
+
+
 class KernelFunction:
     """Writes the function of one nest.
 
@@ -61,8 +73,12 @@ class KernelFunction:
         self.writer = Writer()
         self.sizes = Sizes(self.writer, names)
         self.scalars = scalars
-        last = max((s for v, s in enumerate(nest.stages) if not nest.fixed[v]), default=0)
-        self.write_stage = {v: last if late_writes else nest.stages[v] for v in nest.results}
+        # a value that is the same along the inner axes is written once, unless its memory moves along them
+        self.once = [all(s == 0 for s in write.strides[nest.outer :]) for write in nest.writes]
+        spread = [v for v, once in zip(nest.results, self.once, strict=True) if not once]
+        varying = [v for v, fixed in enumerate(nest.fixed) if not fixed]
+        last = max((nest.stages[v] for v in (*varying, *spread)), default=0)
+        self.write_stages = [last if late_writes else nest.stages[v] for v in nest.results]
         self.passes = last + 1
         self._scratch: dict[int, str] = {}  # rows of costly values that passes before have kept
         self._kept: dict[int, str] = {}  # those that this pass keeps
@@ -107,11 +123,11 @@ class KernelFunction:
                 bounds = ("%begin", "%end") if axis == 0 else ("0", self.sizes[nest.extents[axis]])
                 index.append(loops.enter_context(self.writer.loop(*bounds)))
             row: Values = {}
-            self._compute_fixed(row, index, 1, stage=0)
+            self._compute_fixed(row, index, ROW, stage=0)
             for stage in range(self.passes):
                 self._pass(stage, row, index, shared)
-                self._compute_fixed(row, index, 1, stage=stage + 1)
-            self._write_fixed(row, index, 1)
+                self._compute_fixed(row, index, ROW, stage=stage + 1)
+            self._write_fixed(row, index, ROW)
 
     def _pass(self, stage: int, row: Values, index: list[str], shared: bool) -> None:
         wanted = self._wanted(stage)
@@ -119,22 +135,12 @@ class KernelFunction:
             return
         nest, writer, width = self.nest, self.writer, self.nest.width
         start, stop = ("%begin", "%end") if shared else ("0", self.sizes[nest.extents[nest.lane_axis]])
-        reduced = self._reduced_in(stage)
-        wide = {v: Accumulator(self, v, width) for v in reduced}
-        narrow = {v: Accumulator(self, v, 1) for v in reduced} if width > 1 else wide
+        totals = {v: Accumulator(self, v, width) for v in self._reduced_in(stage)}
         with self._inner_loops(index, skip=nest.lane_axis) as place:
-            rest = start
-            if width > 1:
-                with writer.loop(start, stop, width) as lane:
-                    self._point(stage, wanted, row, place(lane), width, 1, wide)
-                rest = writer.whole_steps(start, stop, width)
-            with writer.loop(rest, stop) as lane:
-                self._point(stage, wanted, row, place(lane), 1, 1, narrow)
-        for value in reduced:
-            total = wide[value].folded()
-            if width > 1:
-                total = narrow[value].joined(total)
-            row[value] = rounded(writer, 1, total, nest.dtype(value))
+            for lane, mask in self._lanes(start, stop):
+                self._point(stage, wanted, row, place(lane), Reach(width, 1, mask), totals)
+        for value, total in totals.items():
+            row[value] = rounded(writer, 1, total.folded(), nest.dtype(value))
         self._scratch |= self._kept
         self._kept.clear()
 
@@ -158,29 +164,39 @@ class KernelFunction:
                 for axis in range(nest.outer)
                 if axis != nest.lane_axis
             }
-            rest = "%begin"
-            if nest.width > 1:
-                with writer.loop("%begin", "%end", nest.width) as lane:
-                    self._column(
-                        [(others | {nest.lane_axis: lane})[a] for a in range(nest.outer)], nest.width
-                    )
-                rest = writer.whole_steps("%begin", "%end", nest.width)
-            with writer.loop(rest, "%end") as lane:
-                self._column([(others | {nest.lane_axis: lane})[a] for a in range(nest.outer)], 1)
+            for lane, mask in self._lanes("%begin", "%end"):
+                index = [(others | {nest.lane_axis: lane})[axis] for axis in range(nest.outer)]
+                self._column(index, Reach(nest.width, nest.width, mask))
 
-    def _column(self, index: list[str], width: int) -> None:
+    def _column(self, index: list[str], reach: Reach) -> None:
         row: Values = {}
-        self._compute_fixed(row, index, width, stage=0)
+        self._compute_fixed(row, index, reach, stage=0)
         for stage in range(self.passes):
             wanted = self._wanted(stage)
             if wanted:
-                totals = {v: Accumulator(self, v, width) for v in self._reduced_in(stage)}
+                totals = {v: Accumulator(self, v, reach.width) for v in self._reduced_in(stage)}
                 with self._inner_loops(index, skip=None) as place:
-                    self._point(stage, wanted, row, place(None), width, width, totals)
+                    self._point(stage, wanted, row, place(None), reach, totals)
                 for value, total in totals.items():
-                    row[value] = rounded(self.writer, width, total.load(), self.nest.dtype(value))
-            self._compute_fixed(row, index, width, stage=stage + 1)
-        self._write_fixed(row, index, width)
+                    row[value] = rounded(self.writer, reach.width, total.load(), self.nest.dtype(value))
+            self._compute_fixed(row, index, reach, stage=stage + 1)
+        self._write_fixed(row, index, reach)
+
+    def _lanes(self, start: str, stop: str) -> Iterator[tuple[str, str | None]]:
+        """The code inside is written twice: for whole steps of all lanes, then with a mask for the rest."""
+        writer, width = self.writer, self.nest.width
+        static = start.isdecimal() and stop.isdecimal()
+        if not static or int(stop) - int(start) >= width:
+            with writer.loop(start, stop, width) as lane:
+                yield lane, None
+        if width == 1 or (static and (int(stop) - int(start)) % width == 0):
+            return
+        rest = writer.whole_steps(start, stop, width)
+        with writer.branch(writer.let(f"icmp slt i64 {rest}, {stop}")):
+            steps = ", ".join(f"i64 {lane}" for lane in range(width))
+            type_ = vector("i64", width)
+            each = writer.let(f"add {type_} {writer.splatted(rest, 'i64', width)}, <{steps}>")
+            yield rest, writer.let(f"icmp slt {type_} {each}, {writer.splatted(stop, 'i64', width)}")
 
     # --- values --------------------------------------------------------------------------------------------
 
@@ -190,8 +206,7 @@ class KernelFunction:
         return [v for v in values if nest.is_reduction(v) and nest.stages[v] == stage + 1]
 
     def _written_in(self, stage: int) -> list[int]:
-        nest = self.nest
-        return [i for i, v in enumerate(nest.results) if not nest.fixed[v] and self.write_stage[v] == stage]
+        return [i for i, once in enumerate(self.once) if not once and self.write_stages[i] == stage]
 
     def _wanted(self, stage: int) -> list[int]:
         """The values that a pass computes at each point, in order."""
@@ -210,45 +225,50 @@ class KernelFunction:
                     stack.append(argument)
         return sorted(seen)
 
-    def _compute_fixed(self, row: Values, index: list[str], width: int, stage: int) -> None:
+    def _compute_fixed(self, row: Values, index: list[str], reach: Reach, stage: int) -> None:
         """The values of a stage that do not vary along the inner axes."""
         nest = self.nest
         place = [*index, *["0"] * nest.inner]
         for value, fixed in enumerate(nest.fixed):
             if fixed and nest.stages[value] == stage and value not in row and not nest.is_reduction(value):
-                row[value] = self._value(value, row, place, width, nest.lane_axis if nest.columns else -1)
+                row[value] = self._value(value, row, place, reach, nest.lane_axis if nest.columns else -1)
 
     def _point(
-        self, stage: int, wanted: list[int], row: Values, place: list[str], width: int, row_width: int,
+        self,
+        stage: int,
+        wanted: list[int],
+        row: Values,
+        place: list[str],
+        reach: Reach,
         totals: dict[int, Accumulator],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """One step of a pass: loads, computes, accumulates, then stores."""
         nest, writer = self.nest, self.writer
         point: Values = {}
         for value in wanted:
             if value in row:
-                spread = width if row_width == 1 else 1
+                spread = reach.width if reach.fixed_width == 1 else 1
                 point[value] = writer.splatted(row[value], COMPUTED[nest.dtype(value)], spread)
             elif value in self._scratch:
-                point[value] = self._load_scratch(value, place, width)
+                point[value] = self._load_scratch(value, place, reach.width)
             else:
-                point[value] = self._value(value, point, place, width, nest.lane_axis)
-                self._keep(value, stage, point[value], place, width)
+                point[value] = self._value(value, point, place, reach, nest.lane_axis)
+                self._keep(value, stage, point[value], place, reach.width)
         for value, total in totals.items():
-            total.add(point[nest.body[value - nest.arity].args[0]], place)
+            total.add(point[nest.body[value - nest.arity].args[0]], place, reach.mask)
         for i in self._written_in(stage):
-            self._store(i, point[nest.results[i]], place, width)
+            self._store(i, point[nest.results[i]], place, reach)
 
-    def _value(self, value: int, known: Values, place: list[str], width: int, lane_axis: int) -> str:
+    def _value(self, value: int, known: Values, place: list[str], reach: Reach, lane_axis: int) -> str:
         nest, writer = self.nest, self.writer
         call = nest.call(value)
         if call is None:
-            return self._load(value, place, width, lane_axis)
+            return self._load(value, place, reach, lane_axis)
         dtype = dtypes.ALL[call.dtype]
         if call.op in GENERATORS:
-            return self._generated(value, place, width, lane_axis)
+            return self._generated(value, place, reach.width, lane_axis)
         operand = nest.dtype(call.args[-1])
-        return apply(writer, width, call.op, [known[a] for a in call.args], operand, dtype)
+        return apply(writer, reach.width, call.op, [known[a] for a in call.args], operand, dtype)
 
     def _generated(self, value: int, place: list[str], width: int, lane_axis: int) -> str:
         nest, writer = self.nest, self.writer
@@ -277,50 +297,57 @@ class KernelFunction:
                 offset = step if offset == "0" else writer.let(f"add i64 {offset}, {step}")
         return writer.let(f"getelementptr {STORED[access.dtype]}, ptr {pointer}, i64 {offset}")
 
-    def _load(self, value: int, place: list[str], width: int, lane_axis: int) -> str:
-        writer, access = self.writer, self.nest.reads[value]
+    def _load(self, value: int, place: list[str], reach: Reach, lane_axis: int) -> str:
+        writer, access, width = self.writer, self.nest.reads[value], reach.width
         if value >= self.nest.arity - self.scalars:
             return writer.splatted(f"%a{value}", COMPUTED[access.dtype], width)
         type_ = STORED[access.dtype]
         address = self._address(f"%a{value}", access, place)
-        stride = access.strides[lane_axis] if width > 1 else 1
+        stride = access.strides[lane_axis] if width > 1 else 0
         align = access.dtype.itemsize
-        if stride == 1:
-            loaded = writer.let(f"load {vector(type_, width)}, ptr {address}, align {align}")
-        elif stride == 0:
+        if stride == 0:
             loaded = writer.splatted(writer.let(f"load {type_}, ptr {address}, align {align}"), type_, width)
+        elif stride == 1 and reach.mask is None:
+            loaded = writer.let(f"load {vector(type_, width)}, ptr {address}, align {align}")
         else:
-            loaded = "poison"
-            for lane in range(width):
-                one = writer.let(
-                    f"load {type_}, ptr {self._lane(address, type_, stride, lane)}, align {align}"
-                )
-                loaded = writer.let(f"insertelement <{width} x {type_}> {loaded}, {type_} {one}, i64 {lane}")
+            loaded = self._masked("load" if stride == 1 else "gather", type_, address, stride, reach)
         return from_stored(writer, width, loaded, access.dtype)
 
-    def _lane(self, address: str, type_: str, stride: Size, lane: int) -> str:
-        step = self.writer.let(f"mul i64 {self.sizes[stride]}, {lane}")
-        return self.writer.let(f"getelementptr {type_}, ptr {address}, i64 {step}")
-
-    def _store(self, write: int, value: str, place: list[str], width: int) -> None:
-        writer, access = self.writer, self.nest.writes[write]
+    def _store(self, write: int, value: str, place: list[str], reach: Reach) -> None:
+        writer, access, width = self.writer, self.nest.writes[write], reach.width
         type_ = STORED[access.dtype]
         stored = to_stored(writer, width, value, access.dtype)
         address = self._address(f"%w{write}", access, place)
         stride = access.strides[self.nest.lane_axis] if width > 1 else 1
-        align = access.dtype.itemsize
-        if stride == 1:
+        if stride == 1 and reach.mask is None:
+            align = access.dtype.itemsize
             writer.line(f"store {vector(type_, width)} {stored}, ptr {address}, align {align}")
-            return
-        for lane in range(width):
-            one = writer.let(f"extractelement <{width} x {type_}> {stored}, i64 {lane}")
-            writer.line(f"store {type_} {one}, ptr {self._lane(address, type_, stride, lane)}, align {align}")
+        else:
+            self._masked("store" if stride == 1 else "scatter", type_, address, stride, reach, stored)
 
-    def _write_fixed(self, row: Values, index: list[str], width: int) -> None:
+    def _masked(
+        self, kind: str, type_: str, address: str, stride: Size, reach: Reach, stored: str | None = None
+    ) -> str:
+        """Move the lanes of a mask (all without one), side by side or by a stride."""
+        writer, width = self.writer, reach.width
+        lanes, bools, place = vector(type_, width), vector("i1", width), f"ptr {address}"
+        kinds = f"{suffix(type_, width)}.p0"
+        if kind in ("gather", "scatter"):
+            steps = ", ".join(f"i64 {lane}" for lane in range(width))
+            apart = writer.splatted(self.sizes[stride], "i64", width)
+            offsets = writer.let(f"mul <{width} x i64> {apart}, <{steps}>")
+            places = writer.let(f"getelementptr {type_}, ptr {address}, <{width} x i64> {offsets}")
+            place, kinds = f"{vector('ptr', width)} {places}", f"{suffix(type_, width)}.v{width}p0"
+        mask = f"{bools} {reach.mask if reach.mask is not None else splat('true', 'i1', width)}"
+        if stored is None:
+            return writer.call(lanes, f"llvm.masked.{kind}.{kinds}", place, mask, f"{lanes} zeroinitializer")
+        return writer.call("void", f"llvm.masked.{kind}.{kinds}", f"{lanes} {stored}", place, mask)
+
+    def _write_fixed(self, row: Values, index: list[str], reach: Reach) -> None:
         nest = self.nest
         for i, value in enumerate(nest.results):
-            if nest.fixed[value]:
-                self._store(i, row[value], [*index, *["0"] * nest.inner], width)
+            if self.once[i]:
+                self._store(i, row[value], [*index, *["0"] * nest.inner], reach)
 
     # --- costly values that a later pass needs again are kept in a row of scratch memory -------------------
 
@@ -332,7 +359,8 @@ class KernelFunction:
             return
         type_ = COMPUTED[nest.dtype(value)]
         if value not in self._kept:
-            self._kept[value] = self.writer.slot(f"[{extent} x {type_}], align 64")
+            whole = -(-int(str(extent)) // nest.width) * nest.width
+            self._kept[value] = self.writer.slot(f"[{whole} x {type_}], align 64")
         address = self.writer.let(
             f"getelementptr {type_}, ptr {self._kept[value]}, i64 {place[nest.lane_axis]}"
         )
@@ -397,11 +425,13 @@ class Accumulator:
             return self.writer.let(f"load i64, ptr {self.position}")
         return self.writer.let(f"load {self.lanes.type}, ptr {self.slot}")
 
-    def add(self, x: str, place: list[str]) -> None:
+    def add(self, x: str, place: list[str], mask: str | None) -> None:
         """Take one more element per lane."""
         if self.op == "argmax":
             self._add_position(x, place)
             return
+        if mask is not None:
+            x = self.lanes.select(mask, x, self.lanes.number(self._neutral()))
         total = self._combine(self.lanes, self.writer.let(f"load {self.lanes.type}, ptr {self.slot}"), x)
         self.writer.line(f"store {self.lanes.type} {total}, ptr {self.slot}")
 
@@ -433,10 +463,6 @@ class Accumulator:
                 ]
             value = self._combine(Lanes(self.writer, width, self.lanes.dtype), *parts)
         return value
-
-    def joined(self, total: str) -> str:
-        """The lanes' total and what this accumulator, of the rest, has gathered."""
-        return self._combine(self.lanes, total, self.load())
 
     def _add_position(self, x: str, place: list[str]) -> None:
         """Keep the first of the largest; NaN counts as largest."""

@@ -115,7 +115,7 @@ def _pow(lanes: Lanes, args: Sequence[str]) -> str:
     writer = lanes.writer
     wide = Lanes(writer, lanes.width, dtypes.int64)
     a, b = (convert(writer, lanes.width, x, lanes.dtype, dtypes.int64) for x in args)
-    return convert(writer, lanes.width, _each(wide, "lazyflow_ipow", a, b), dtypes.int64, lanes.dtype)
+    return convert(writer, lanes.width, _each(wide, "lazyflow.power", a, b), dtypes.int64, lanes.dtype)
 
 
 def _sign(lanes: Lanes, args: Sequence[str]) -> str:

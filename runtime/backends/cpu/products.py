@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.backends.cpu.calls import Calls
 from lazyflow.runtime.backends.cpu.nest import as_size
 from lazyflow.runtime.backends.cpu.writer import STORED
 from lazyflow.runtime.dimensions import Size
-
-if TYPE_CHECKING:
-    from lazyflow.runtime.backends.cpu.program import ProgramFunction
 
 _GEMM = {dtypes.float32: ("sgemm", "float", "1.0"), dtypes.float64: ("dgemm", "double", "1.0")}
 
@@ -23,7 +21,7 @@ class _Operand(NamedTuple):
     leading: Size
 
 
-def emit_product(function: ProgramFunction, item: schema.MatMul) -> None:
+def emit_product(function: Calls, item: schema.MatMul) -> None:
     """Write the call of a product into a program."""
     m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
     a, b, out = (_operand(item.a, m, k), _operand(item.b, k, n), _operand(item.out, m, n))
@@ -65,7 +63,7 @@ def _operand(access: schema.Access, rows: Size, columns: Size) -> _Operand | Non
     return None
 
 
-def _integer(function: ProgramFunction, size: Size) -> str:
+def _integer(function: Calls, size: Size) -> str:
     slot = function.writer.slot("i32")
     if isinstance(size, int):
         function.writer.line(f"store i32 {size}, ptr {slot}")
@@ -75,13 +73,13 @@ def _integer(function: ProgramFunction, size: Size) -> str:
     return slot
 
 
-def _constant(function: ProgramFunction, type_: str, value: str) -> str:
+def _constant(function: Calls, type_: str, value: str) -> str:
     slot = function.writer.slot(type_)
     function.writer.line(f"store {type_} {value}, ptr {slot}")
     return slot
 
 
-def _emit_nest(function: ProgramFunction, item: schema.MatMul) -> None:
+def _emit_nest(function: Calls, item: schema.MatMul) -> None:
     """The product as a kernel: a sum over k of products, half types summed in float32."""
     dtype = function.dtype(item.out)
     wide = "float32" if dtype in dtypes.HALF else dtype.name

@@ -110,11 +110,13 @@ class Writer:
 
     def call(self, result: str, function: str, *arguments: str) -> str:
         """A call of an outside function; each argument is "type value"."""
-        types = ", ".join(
-            a.rsplit(" ", 1)[0] if "splat" not in a else a.split(" splat")[0] for a in arguments
-        )
+        types = ", ".join(_type_of(argument) for argument in arguments)
         self.declarations.add(f"declare {result} @{function}({types})")
-        return self.let(f"call {result} @{function}({', '.join(arguments)})")
+        text = f"call {result} @{function}({', '.join(arguments)})"
+        if result == "void":
+            self.line(text)
+            return ""
+        return self.let(text)
 
     def splatted(self, value: str, type_: str, width: int) -> str:
         """A scalar value in all lanes."""
@@ -165,6 +167,10 @@ class Writer:
         count = self.let(f"sub i64 {stop}, {start}")
         rest = self.let(f"urem i64 {count}, {step}")
         return self.let(f"sub i64 {stop}, {rest}")
+
+
+def _type_of(argument: str) -> str:
+    return argument.split(" splat (")[0] if " splat (" in argument else argument.rsplit(" ", 1)[0]
 
 
 def is_unsigned(dtype: DType) -> bool:
