@@ -29,7 +29,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
-# While a schedule is traced: decides the outcome of bool(tensor). Numbers that meet no float are float64 then.
+# While a schedule is traced: decides bool(tensor). Numbers that meet no float tensor are float64 then.
 decide: ContextVar[Callable[[Tensor], bool] | None] = ContextVar("lazyflow_decide", default=None)
 
 

@@ -13,7 +13,7 @@ from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
 from lazyflow.optim.lr_scheduler.settings import Integer, required
 from lazyflow.optim.lr_scheduler.tracing import Schedule, finite, tabulate, trace, try_out
 from lazyflow.runtime.dtypes import float64
-from lazyflow.runtime.errors import ArgumentTypeError, SymbolicError, message
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
 from lazyflow.tensor import Tensor
 
 
@@ -103,17 +103,21 @@ class MultiplicativeLR(LRScheduler):
     def _power(self, function: Schedule) -> Schedule:
         what = describe(self, function)
         try:
-            factor = _constant_result(function)
+            factor = _on_a_tensor(function)
         except SymbolicError:
-            factor = None
-        if factor is None:
-            raise self.refuse(
+            factor = None  # it looks at the step
+        else:
+            factor = None if isinstance(factor, Tensor) else finite(factor, what)
+        if factor is not None:
+            return lambda step: factor**step
+        raise ArgumentError(
+            message(
                 f"{what} depends on the step, and such a product has no closed form",
                 expected="a factor that is the same at every step, or steps=",
+                here=f"at {self.location}",
                 hint=f"{type(self).__name__}(optimizer, fn, steps=N) keeps a table of N steps",
             )
-        number = finite(factor, what)
-        return lambda step: number**step
+        )
 
     def _table(self, function: Schedule, steps: int) -> Schedule:
         what = describe(self, function)
@@ -160,9 +164,7 @@ def describe(scheduler: LRScheduler, function: Schedule) -> str:
     return f"{type(scheduler).__name__}: {name}{place}"
 
 
-def _constant_result(function: Schedule) -> object:
-    """What the function gives for a step that it does not look at; None where it does."""
+def _on_a_tensor(function: Schedule) -> object:
+    """What the function gives for a step that has no number."""
     with opened(GraphContext("factor")):
-        step = placeholder("step", (), float64)
-        result = function(step)
-    return None if isinstance(result, Tensor) else result
+        return function(placeholder("step", (), float64))
