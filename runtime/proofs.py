@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 from lazyflow.runtime import dtypes, schema
@@ -290,3 +291,48 @@ class Memory:
             last += 1
         ranges[first:last] = [(start, end, buffer)]
         self._live.add(buffer)
+
+
+class Checked:
+    """Which indices were found to lie inside of their axis, and cannot fail any more."""
+
+    def __init__(self, accesses: Accesses) -> None:
+        self._accesses = accesses
+        self._sizes: dict[int, dict[tuple[Size, frozenset[tuple[Size, Size]]], list[Size]]] = {}
+
+    def knows(self, index: schema.Access, space: schema.Extents, size: schema.Extent) -> bool:
+        """Whether all elements of an index are known to lie in [0, size)."""
+        known = self._sizes.get(index.buffer, {}).get(self._elements(index, space), [])
+        return any(at_least(self._accesses.size(size), other) for other in known)
+
+    def add(self, index: schema.Access, space: schema.Extents, size: schema.Extent) -> None:
+        """From now on they are known to."""
+        known = self._sizes.setdefault(index.buffer, {})
+        known.setdefault(self._elements(index, space), []).append(self._accesses.size(size))
+
+    def forget(self, buffer: int) -> None:
+        """The buffer holds other indices now."""
+        row = self._accesses.buffers[buffer]
+        same = [
+            b for b in self._sizes if row.place == "variable" and self._accesses.buffers[b].name == row.name
+        ]
+        for known in (buffer, *same):
+            self._sizes.pop(known, None)
+
+    def _elements(
+        self, access: schema.Access, space: schema.Extents
+    ) -> tuple[Size, frozenset[tuple[Size, Size]]]:
+        """What an access reaches, in one form for all ways to walk through it."""
+        strides = [self._accesses.size(stride) for stride in access.strides]
+        pairs = zip(strides, self._accesses.shape(space), strict=True)
+        axes = [(stride, extent) for stride, extent in pairs if stride != 0 and extent != 1]
+        joined = True
+        while joined:
+            joined = False
+            for inner, outer in permutations(axes, 2):
+                if outer[0] == inner[0] * inner[1]:
+                    axes = [axis for axis in axes if axis not in (inner, outer)]
+                    axes.append((inner[0], inner[1] * outer[1]))
+                    joined = True
+                    break
+        return self._accesses.size(access.offset), frozenset(axes)

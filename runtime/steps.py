@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import PlanError
-from lazyflow.runtime.proofs import Accesses, Kind, Memory, Place
+from lazyflow.runtime.proofs import Accesses, Checked, Kind, Memory, Place
 from lazyflow.runtime.scalars import SCALARS, fits_number
 
 MAX_CALLS = 65536
@@ -40,21 +40,34 @@ def verify_steps(program: schema.Program, accesses: Accesses, origins: int) -> N
     Raises:
         PlanError: with the instruction and the reason.
     """
-    memory = Memory(accesses)
+    memory, checked = Memory(accesses), Checked(accesses)
     effects = False
     for number, step in enumerate(program.instructions):
         try:
             _require(all(0 <= row < origins for row in step.origin), "an origin does not exist")
-            can_fail = isinstance(step, schema.Gather | schema.ScatterAdd | schema.Check)
-            _require(not (effects and can_fail), "it may fail after a variable is changed")
-            written = _verify_step(accesses, memory, step)
-            effects = effects or any(program.buffers[b].place == "variable" for b in written)
+            targets = _verify_step(accesses, memory, step)
+            if isinstance(step, schema.Gather | schema.ScatterAdd | schema.Check):
+                _verify_index(checked, step, effects)
+            for buffer in targets:
+                checked.forget(buffer)
+            effects = effects or any(program.buffers[b].place == "variable" for b in targets)
         except PlanError as reason:
             kind = type(step).__struct_config__.tag
             raise PlanError(f"program {program.name!r}, instruction {number} ({kind}): {reason}") from None
     _verify_groups(program)
     for fetch in program.fetches:
         memory.read([fetch.source.buffer])
+
+
+def _verify_index(
+    checked: Checked, step: schema.Gather | schema.ScatterAdd | schema.Check, effects: bool
+) -> None:
+    """Once a variable is changed, indices must be known to be inside of their axis."""
+    size = step.size if isinstance(step, schema.Check) else step.axis_size
+    if effects and not checked.knows(step.index, step.space, size):
+        raise PlanError("it may fail after a variable is changed")
+    if step.when is None:
+        checked.add(step.index, step.space, size)
 
 
 def _require(ok: bool, reason: str) -> None:

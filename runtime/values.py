@@ -34,7 +34,7 @@ def as_array(value: object, dtype: DType, rank: int, what: str, error: Refusal) 
     """
     if rank == 0 and isinstance(value, bool | int | float | np.generic):
         return _number(value, dtype, what, error)
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):  # whose mask would be lost
         raise error(_no_array(value, dtype, rank, what))
     if not np.can_cast(value.dtype, dtype, "safe"):
         raise error(
@@ -95,7 +95,7 @@ def _no_array(value: object, dtype: DType, rank: int, what: str) -> str:
     hint = (
         f"np.asarray(..., dtype={spelled(dtype)})" if isinstance(value, list | tuple | int | float) else None
     )
-    return message(f"{what}: {kind} is not a numpy array", expected=expected, hint=hint)
+    return message(f"{what}: {kind} is not a plain numpy array", expected=expected, hint=hint)
 
 
 def spelled(dtype: DType) -> str:

@@ -91,12 +91,17 @@ def test_unsafe_dtype_says_what_to_write(session):
 
 def test_list_says_what_to_write(session):
     text = refused(session, x=[[1.0, 2.0, 3.0]], y=np.zeros(1, np.int64))
-    assert text.startswith("feed 'x': a list is not a numpy array")
+    assert text.startswith("feed 'x': a list is not a plain numpy array")
     assert "np.asarray(..., dtype=np.float32)" in text
 
 
+def test_masked_array_is_refused(session):
+    masked = np.ma.masked_less(X, 0)
+    assert "MaskedArray is not a plain numpy array" in refused(session, x=masked, y=np.zeros(4, np.int64))
+
+
 def test_other_object_is_named_by_its_type(session):
-    assert "feed 'x': dict is not a numpy array" in refused(session, x={}, y=np.zeros(1, np.int64))
+    assert "feed 'x': dict is not a plain numpy array" in refused(session, x={}, y=np.zeros(1, np.int64))
 
 
 def echo(shape, dtype, dimensions=()):
@@ -122,7 +127,7 @@ def test_rank_zero_takes_numbers_of_the_same_or_a_lower_kind(value):
         ("bool", 1, "1 is of a higher kind than bool"),
         ("int32", 2**31, "2147483648 is outside of the range of int32"),
         ("float32", 1e39, "1e+39 is outside of the range of float32"),
-        ("float32", 1j, "complex is not a numpy array"),
+        ("float32", 1j, "complex is not a plain numpy array"),
     ],
 )
 def test_rank_zero_refuses_other_numbers(dtype, value, reason):
@@ -132,7 +137,7 @@ def test_rank_zero_refuses_other_numbers(dtype, value, reason):
 
 
 def test_number_for_an_array_is_refused():
-    with pytest.raises(FeedError, match="float is not a numpy array"):
+    with pytest.raises(FeedError, match="float is not a plain numpy array"):
         echo((2,), "float32")(1.0)
 
 

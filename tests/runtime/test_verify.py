@@ -330,6 +330,42 @@ def test_what_can_fail_stands_before_the_first_change_of_a_variable():
     assert "it may fail after a variable is changed" in reason(document(p, variables=[variable("w")]))
 
 
+def looked_up_twice(space, strides, size, offset=0, overwritten=False):
+    """An index is checked, then a variable changes, then a part of the index is checked again."""
+    p = Program()
+    given, w = p.feed("index", ("batch", 2), "int64"), p.variable("w", (), "int64")
+    index = p.arena(("batch", 2), "int64")
+    p.kernel([given], [], [(0, index)])
+    p.add(schema.Check(space=("batch", 2), size=3, index=index.access()))
+    p.kernel([w], [call("neg", 0, dtype="int64")], [(1, w)])
+    if overwritten:
+        p.kernel([given], [call("neg", 0, dtype="int64")], [(1, index)])
+    p.add(schema.Check(space=space, size=size, index=index.access(strides, offset)))
+    return document(p, variables=[variable("w", (), "int64", 0)])
+
+
+@pytest.mark.parametrize(
+    ("space", "strides", "size"),
+    [
+        (("batch", 2), (2, 1), 3),
+        ((2, "batch"), (1, 2), 4),
+        (("2*batch",), (1,), 3),
+        (("batch", 7, 2), (2, 0, 1), 3),
+    ],
+)
+def test_index_that_was_checked_before_cannot_fail_later(space, strides, size):
+    verify(looked_up_twice(space, strides, size))
+
+
+def test_index_that_was_not_checked_as_it_is_used_may_fail():
+    text = "it may fail after a variable is changed"
+    assert text in reason(looked_up_twice(("batch", 2), (2, 1), 2))  # against a smaller axis
+    assert text in reason(
+        looked_up_twice(("batch",), (2,), 3, offset=1)
+    )  # not proven: another set of elements
+    assert text in reason(looked_up_twice(("batch", 2), (2, 1), 3, overwritten=True))  # other numbers since
+
+
 def sharing(second_offset, size=4):
     """a, then b in the same slot, then a is read."""
     p = Program(dimensions=())
