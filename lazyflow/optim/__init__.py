@@ -4,10 +4,35 @@
 """
 
 from lazyflow.optim import lr_scheduler, oneflow, pytorch
+from lazyflow.optim.adadelta import Adadelta
+from lazyflow.optim.adagrad import Adagrad
 from lazyflow.optim.adam import Adam, AdamW
+from lazyflow.optim.adamax import Adamax
+from lazyflow.optim.adan import Adan
+from lazyflow.optim.lamb import LAMB, LARS
+from lazyflow.optim.lion import Lion
 from lazyflow.optim.optimizer import Optimizer
 from lazyflow.optim.options import Option
+from lazyflow.optim.radam import RAdam
 from lazyflow.optim.rmsprop import RMSprop
 from lazyflow.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Option", "RMSprop", "lr_scheduler", "oneflow", "pytorch"]
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Adan",
+    "Lion",
+    "Optimizer",
+    "Option",
+    "RAdam",
+    "RMSprop",
+    "lr_scheduler",
+    "oneflow",
+    "pytorch",
+]

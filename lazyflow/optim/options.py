@@ -141,8 +141,7 @@ class Option(Generic[V]):
             raise self._error(ArgumentTypeError, value, what, owner, here)
         number = float(item)
         if not self._holds(number):
-            finite = math.isfinite(number) or self.fixed
-            what = "is out of range" if finite else "is not finite"
+            what = "is out of range" if math.isfinite(number) or self._holds(math.inf) else "is not finite"
             raise self._error(ArgumentError, value, what, owner, here)
         return None if number == self.absent else number
 
@@ -156,7 +155,7 @@ class Option(Generic[V]):
             self.above is None or number > self.above,
             self.below is None or number < self.below,
         )
-        return all(tests) and (math.isfinite(number) or (self.fixed and not math.isnan(number)))
+        return all(tests) and math.isfinite(number)
 
     def _error(
         self, kind: Callable[[str], ArgumentError], value: object, what: str, owner: str, here: str

@@ -69,6 +69,21 @@ rmsprop_pytorch = lambda *args, lr=0.01, **options: papers.rmsprop(  # noqa: E73
     *args, lr=lr, outside=True, **options
 )
 
+SUMS = [
+    {"lr": 0.1, "lr_decay": 0.1},
+    {"lr": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3},
+]
+DELTAS = [{"rho": 0.5}, {"lr": 0.5, "eps": 1e-3, "weight_decay": 0.1}]
+NORMS = [
+    {"lr": 0.02, "weight_decay": 0.1},
+    {"lr": 0.02, "weight_decay": 0.1, "adam_w_mode": False},
+    {"lr": 0.02, "do_bias_correction": False, "betas": (0.8, 0.9), "eps": 1e-3},
+]
+PLAIN_MOMENTS = [{"lr": 0.02, "betas": (0.8, 0.9)}, {"lr": 0.02, "eps": 1e-3, "weight_decay": 0.1}]
+
+lamb_oneflow = partial(papers.lamb, oneflow=True)
+adagrad_pytorch = lambda *args, lr=0.01, **options: papers.adagrad(*args, lr=lr, **options)  # noqa: E731
+
 SPECIFICATIONS = [
     *each(optim.SGD, papers.sgd, *MOMENTUM),
     *each(optim.Adam, uncorrected_adam, *MOMENTS),
@@ -83,6 +98,21 @@ SPECIFICATIONS = [
     *each(optim.oneflow.Adam, papers.adam, *MOMENTS),
     *each(optim.oneflow.AdamW, papers.adamw, *MOMENTS),
     *each(optim.oneflow.RMSprop, papers.rmsprop, *SQUARES),
+    *each(optim.Adagrad, papers.adagrad, *SUMS),
+    *each(optim.Adadelta, papers.adadelta, *DELTAS),
+    *each(optim.LAMB, papers.lamb, *NORMS),
+    *each(optim.LARS, papers.lars, {"lr": 1.0, "weight_decay": 0.1, "momentum": 0.5, "eps": 1e-3}),
+    *each(optim.Adamax, papers.adamax, *PLAIN_MOMENTS),
+    *each(optim.RAdam, papers.radam, *PLAIN_MOMENTS),
+    *each(optim.Lion, papers.lion, {"lr": 0.02, "betas": (0.5, 0.9), "weight_decay": 0.1}),
+    *each(optim.Adan, papers.adan, {"lr": 0.02, "betas": (0.9, 0.8, 0.9)}, {"weight_decay": 0.1, "eps": 0.1}),
+    *each(optim.oneflow.Adagrad, papers.adagrad, *SUMS),
+    *each(optim.oneflow.Adadelta, papers.adadelta, *DELTAS),
+    *each(optim.oneflow.LAMB, lamb_oneflow, *NORMS),
+    *each(optim.pytorch.Adagrad, adagrad_pytorch, *SUMS),
+    *each(optim.pytorch.Adadelta, papers.adadelta, *DELTAS),
+    *each(optim.pytorch.Adamax, papers.adamax, *PLAIN_MOMENTS),
+    *each(optim.pytorch.RAdam, papers.radam, *PLAIN_MOMENTS),
     *each(optim.pytorch.SGD, papers.sgd_pytorch, *MOMENTUM),
     *each(optim.pytorch.Adam, papers.adam, *MOMENTS),
     *each(optim.pytorch.AdamW, adamw_pytorch, *MOMENTS),

@@ -11,6 +11,9 @@ FAMILIES = [
     "adam",
     "adamw",
     "rmsprop",
+    "adagrad",
+    "adadelta",
+    "lamb",
     "seed_literal",
     "sgd_seed_momentum",
     "param_groups",
@@ -20,7 +23,8 @@ FAMILIES = [
 OURS = optim.oneflow.__all__
 DIFFERENT = {"sgd/s-maximize-nomom-ignored": "OneFlow 0.9.0 ignores maximize where there is no momentum"}
 GRAPH = {"param_groups/s-lr-scale-graph-only"}  # lr_scale acts in OneFlow's graph mode only
-STATE = {"momentum_buf": "momentum_buffer"}  # OneFlow's name, ours
+# OneFlow's name, ours
+STATE = {"momentum_buf": "momentum_buffer", "square_avgs": "square_avg", "acc_deltas": "acc_delta"}
 CASES = [
     case for case in golden.cases(*FAMILIES) if case["id"] not in DIFFERENT and case["optimizer"] in OURS
 ]

@@ -10,6 +10,7 @@ import lazyflow as lf
 from lazyflow import optim
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError
 from optim import golden
+from optim.specifications import SPECIFICATIONS
 
 NAN, INF = math.nan, math.inf
 
@@ -268,6 +269,7 @@ def test_parameters_is_another_name_of_params():
     assert optim.SGD(parameters=[w], lr=0.1).params == (w,)
 
 
+LOOSER = {"validation/s-24": "a rule that climbs is the same rule with the sign of the gradient flipped"}
 STRICTER = {"validation/s-19": "alpha above 1 lets the mean square grow without bound, and its root with it"}
 VALIDATION = [
     case
@@ -279,13 +281,13 @@ VALIDATION = [
 @pytest.mark.parametrize("case", VALIDATION, ids=lambda case: case["id"])
 def test_what_oneflow_accepts(case):
     kind = getattr(optim.oneflow, case["target"])
-    if case["accepted"] and case["id"] not in STRICTER:
+    if case["id"] in LOOSER or (case["accepted"] and case["id"] not in STRICTER):
         assert kind([weight()], **case["args"]).params
     else:
         refused(ArgumentError, kind, [weight()], **case["args"])
 
 
 def test_every_class_writes_its_options_down():
-    for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop):
+    for kind in {spec.kind for spec in SPECIFICATIONS if spec.kind is getattr(optim, spec.kind.__name__)}:
         missing = [name for name in kind.options if f"{name}: " not in kind.__doc__ + optim.Optimizer.__doc__]
         assert not missing, f"{kind.__name__}: {missing}"

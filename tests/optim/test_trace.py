@@ -91,7 +91,10 @@ def test_data_shares_the_body(kind, options):
     assert bodies(lambda w: kind([{"params": w[:1]}, {"params": w[1:], **options}])) == [0, 0, 0]
 
 
-@pytest.mark.parametrize("spec", SPECIFICATIONS, ids=str)
+NORMS = ("LAMB", "LARS")  # their papers reduce each parameter
+
+
+@pytest.mark.parametrize("spec", [s for s in SPECIFICATIONS if s.kind.__name__ not in NORMS], ids=str)
 def test_bodies_work_on_elements_only(spec):
     _, ops = updates(spec.make)
     body = ops[0].attributes["body"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from lazyflow.optim import adam, rmsprop, sgd
+from lazyflow.optim import adadelta, adagrad, adam, lamb, rmsprop, sgd
 from lazyflow.runtime.errors import ArgumentError, message
 
 
@@ -40,3 +40,18 @@ class RMSprop(rmsprop.RMSprop):
             text = f"{owner}: momentum={h.momentum!r}: OneFlow's RMSprop has no momentum"
             hint = "lazyflow.optim.RMSprop, or lazyflow.optim.pytorch.RMSprop"
             raise ArgumentError(message(text, expected="momentum=0", here=f"at {self.location}", hint=hint))
+
+
+class Adagrad(adagrad.Adagrad):
+    """Adagrad: nothing differs."""
+
+
+class Adadelta(adadelta.Adadelta):
+    """Adadelta: nothing differs."""
+
+
+class LAMB(lamb.LAMB):
+    """LAMB whose trust leaves the decay out, with betas rounded to float32."""
+
+    decay_in_trust = lamb.LAMB.decay_in_trust.but(default=False)
+    float32_betas = lamb.LAMB.float32_betas.but(default=True)

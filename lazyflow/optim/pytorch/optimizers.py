@@ -6,7 +6,7 @@ of an optimizer update the same parameters; other programs are refused.
 
 from __future__ import annotations
 
-from lazyflow.optim import adam, rmsprop, sgd
+from lazyflow.optim import adadelta, adagrad, adam, adamax, radam, rmsprop, sgd
 
 
 class SGD(sgd.SGD):
@@ -39,3 +39,28 @@ class RMSprop(rmsprop.RMSprop):
     lr = rmsprop.RMSprop.lr.but(default=0.01)
     eps_inside_sqrt = rmsprop.RMSprop.eps_inside_sqrt.but(default=False)
     lr_in_velocity = rmsprop.RMSprop.lr_in_velocity.but(default=False)
+
+
+class Adagrad(adagrad.Adagrad):
+    """Adagrad; lr is 0.01 unless given."""
+
+    same_parameters = True
+    lr = adagrad.Adagrad.lr.but(default=0.01)
+
+
+class Adadelta(adadelta.Adadelta):
+    """Adadelta: nothing differs."""
+
+    same_parameters = True
+
+
+class Adamax(adamax.Adamax):
+    """Adamax: nothing differs."""
+
+    same_parameters = True
+
+
+class RAdam(radam.RAdam):
+    """RAdam: nothing differs."""
+
+    same_parameters = True
