@@ -39,7 +39,7 @@ class ProgramContext:
             if known is not None:
                 raise GraphError(
                     message(
-                        f"assign: {variable.name!r} is assigned twice in program {self.ir.name!r}",
+                        f"assign: {_name(variable, op)!r} is assigned twice in program {self.ir.name!r}",
                         first=f"at {known}",
                         second=f"at {op.origins[0].location}",
                         expected="one assignment of a variable in a program",
@@ -50,6 +50,11 @@ class ProgramContext:
             self.next_values[variable] = value
         self.ir.effects.append(op)
         return op
+
+
+def _name(variable: ir.Variable, op: Op) -> str:
+    """A variable's name; it is final at compile, so before that often what the op is called after it."""
+    return variable.name or op.origins[0].name.removesuffix(".assign")
 
 
 class GraphContext:

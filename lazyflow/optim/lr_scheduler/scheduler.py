@@ -12,7 +12,7 @@ import numpy as np
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import make
-from lazyflow.context import current_graph
+from lazyflow.context import ProgramContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.optim.lr_scheduler.curve import Rates, evaluate
 from lazyflow.optim.lr_scheduler.settings import (
@@ -110,6 +110,7 @@ class LRScheduler(Fields, ABC):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.location = user_line()
         self.owner: LRScheduler | None = None
+        self._stepped: dict[ProgramContext, str] = {}
         given = self.bind(args, self._by_name(kwargs), f"at {self.location}")
         self.optimizer = self.find_optimizer(given)
         for name in self.__signature__.parameters:
@@ -206,15 +207,16 @@ class LRScheduler(Fields, ABC):
                 the optimizer has two schedulers; if it reads another clock and has nothing to report.
         """
         program = current_graph("scheduler.step()").program_for("scheduler.step()")
-        self._check_step()
+        self._check_step(program)
         rates = [group["lr"] for group in self.optimizer.param_groups]
         if self.reads_own_clock:
             self.optimizer.advance(self.own_clock)
         if self.verbose:
             for index, rate in enumerate(rates):
                 program.add_effect(_report(index, rate))
+        self._stepped[program] = user_line()
 
-    def _check_step(self) -> None:
+    def _check_step(self, program: ProgramContext) -> None:
         kind, here = type(self).__name__, f"at {user_line()}"
         if self.owner is not None:
             owner = type(self.owner).__name__
@@ -226,6 +228,10 @@ class LRScheduler(Fields, ABC):
                     hint=f"call step() of the {owner} only",
                 )
             )
+        if program in self._stepped:
+            text = f"{kind}.step(): called twice in program {program.ir.name!r}"
+            hint = "put the second into another program"
+            raise GraphError(message(text, first=f"at {self._stepped[program]}", second=here, hint=hint))
         if not self.reads_own_clock and not self.verbose:
             raise GraphError(
                 message(
