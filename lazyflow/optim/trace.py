@@ -19,10 +19,13 @@ from lazyflow.compiler.rules import show
 from lazyflow.context import GraphContext, opened
 from lazyflow.location import user_line
 from lazyflow.runtime.dtypes import DType, float64
-from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, message
 from lazyflow.tensor import Tensor
 
 Scalars: TypeAlias = Callable[[str], Tensor]
+_PREFIX = "h/"  # of the names of scalars, so that a state may be called like one
+_TAKEN = ("p", "g", "group")  # names that no state can have
+
 Next: TypeAlias = tuple[Tensor, Sequence[Tensor]]
 
 
@@ -46,7 +49,8 @@ class Rule:
     @property
     def scalars(self) -> tuple[str, ...]:
         """The names of the scalars from which the columns follow."""
-        return tuple(op.attributes["name"] for op in self.traced if op.primitive is primitives.placeholder)
+        leaves = [op for op in self.traced if op.primitive is primitives.placeholder]
+        return tuple(op.attributes["name"].removeprefix(_PREFIX) for op in leaves)
 
     def hoisted(self, graph: GraphContext, columns: Mapping[str, Tensor]) -> list[Value]:
         """Append what was hoisted, for all groups at once.
@@ -61,7 +65,7 @@ class Rule:
         values: dict[Value, Value] = {}
         for op in self.traced:
             if op.primitive is primitives.placeholder:
-                values[op.output] = columns[op.attributes["name"]].value
+                values[op.output] = columns[op.attributes["name"].removeprefix(_PREFIX)].value
             else:
                 inputs = [values[value] for value in op.inputs]
                 new = make(op.primitive, inputs, op.attributes, op.origins)
@@ -92,6 +96,10 @@ def trace(
     scalars = _ScalarPlaceholders()
     with opened(context):
         initial = dict(state(scalars))
+        for name in (name for name in _TAKEN if name in initial):
+            raise ArgumentError(
+                message(f"{kind}.state: {name!r} is no name of a state", taken=", ".join(_TAKEN))
+            )
         before = {name: placeholder(name, ("n",), dtype) for name in ("p", *initial)}
         gradient = placeholder("g", ("n",), dtype)
         p, *kept = before.values()
@@ -106,7 +114,7 @@ class _ScalarPlaceholders(dict[str, Tensor]):
 
     def __call__(self, name: str) -> Tensor:
         if name not in self:
-            self[name] = placeholder(name, (), float64)
+            self[name] = placeholder(_PREFIX + name, (), float64)
         return self[name]
 
 
@@ -186,8 +194,8 @@ def _column_names(columns: Mapping[Value, Any]) -> list[str]:
         op = value.op
         while op.primitive is primitives.cast:
             op = op.inputs[0].op
-        name = f"h/{op.attributes['name']}" if op.primitive is primitives.placeholder else f"h/{number}"
-        names.append(name if name not in names else f"h/{number}")
+        name = op.attributes["name"] if op.primitive is primitives.placeholder else f"{_PREFIX}{number}"
+        names.append(name if name not in names else f"{_PREFIX}{number}")
     return names
 
 

@@ -69,6 +69,18 @@ def default_rate():
     assert [m.RMSprop.options["lr"].default for m in MODULES] == [0.001, 0.001, 0.01]
 
 
+def default_rate_of_adagrad():
+    assert [m.Adagrad.options["lr"].default for m in MODULES] == [0.001, 0.001, 0.01]
+
+
+def norm_of_lamb():
+    # u is 1: the step is 1 + 0.5, its norm 1.5 or, without the decay, 1
+    options = {"lr": 0.5, "weight_decay": 0.5, "eps": 0.0}
+    first = [path(m.LAMB, [1.0], **options)[0] for m in MODULES[:2]]
+    assert first == pytest.approx([0.5, 0.25], rel=1e-5)  # float32 betas
+    assert not hasattr(optim.pytorch, "LAMB")
+
+
 def maximize():
     # d = -g + w, but for OneFlow: d = -(g + w)
     options = {"lr": 0.5, "weight_decay": 1.0, "maximize": True}
@@ -140,6 +152,8 @@ ROWS = [
     rmsprop_momentum,
     default_weight_decay,
     default_rate,
+    default_rate_of_adagrad,
+    norm_of_lamb,
     maximize,
     damped_nesterov,
     cosine,

@@ -9,7 +9,14 @@ import lazyflow as lf
 from lazyflow import optim
 from lazyflow.compiler.text import to_text
 from lazyflow.ops.elementwise import sign, sqrt
-from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, GraphError, ShapeError, SymbolicError
+from lazyflow.runtime.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    GraphError,
+    ShapeError,
+    SymbolicError,
+)
 from optim.specifications import SPECIFICATIONS
 from optim.training import Training
 
@@ -174,6 +181,14 @@ def test_state_may_start_at_a_number():
     training.step([np.float32([0, 0])])
     np.testing.assert_array_equal(training.values[0], np.float32([3.5, 8.5]))
     np.testing.assert_array_equal(training.state(0)["z"], np.float32([1, 1]))
+
+
+def test_a_state_may_be_called_like_an_option_but_not_like_what_the_optimizer_keeps():
+    training = stepping(lambda p, g, lr, t, s, h: (p - lr * s[0], (s[0] + 1,)), state={"lr": 2.0})
+    training.step([np.float32([0, 0])])
+    np.testing.assert_allclose(training.values[0], np.float32([3.998, 8.998]))
+    with pytest.raises(ArgumentError, match=r"Mine\.state: 'group' is no name of a state"):
+        stepping(lambda p, g, lr, t, s, h: (p, s), state=("group",))
 
 
 def test_a_rule_may_use_numbers_constants_and_reductions():
