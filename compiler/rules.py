@@ -22,7 +22,7 @@ class Type(NamedTuple):
     dtype: DType
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+        return f"{dtypes.NAMES[self.dtype]}[{', '.join(map(str, self.shape))}]"
 
 
 Attributes: TypeAlias = Mapping[str, Any]

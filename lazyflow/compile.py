@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -46,12 +47,29 @@ def compile(graph: Graph, skip: Collection[str] = ()) -> Plan:
             )
         )
     if graph.frozen_at is not None:
-        return Plan(*compile_graph(graph.ir, skip))
-    with _restored_on_error(graph):
+        with _uncollected():
+            return Plan(*compile_graph(graph.ir, skip))
+    with _restored_on_error(graph), _uncollected():
         _finish(graph)
         plan = Plan(*compile_graph(graph.ir, skip))
     graph.frozen_at = user_line()
     return plan
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause the garbage collector.
+
+    Ops and their values refer to each other, and most of what a pass makes lives until the plan is emitted:
+    looking through it again and again frees next to nothing, and costs a fifth of the time of a large graph.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager
@@ -107,10 +125,10 @@ def _add_init(graph: Graph) -> None:
     graph.open_program = program
     try:
         for variable in chosen:
-            with graph.scoped("init"):
-                variable.assign(_initial_value(variable))
+            graph.pin(f"init/{variable.name}", variable.location)
+            variable.assign(_initial_value(variable))
     finally:
-        graph.open_program = None
+        graph.open_program, graph.pinned = None, None
     graph.ir.programs["init"] = program.ir
 
 

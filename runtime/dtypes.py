@@ -31,6 +31,7 @@ ALL: dict[str, DType] = {
     dtype.name: dtype
     for dtype in (bool_, uint8, int8, int16, int32, int64, uint32, float16, bfloat16, float32, float64)
 }
+NAMES: dict[DType, str] = {dtype: name for name, dtype in ALL.items()}  # numpy spells a name anew each time
 FLOATING = frozenset((float16, bfloat16, float32, float64))
 HALF = frozenset((float16, bfloat16))
 
@@ -49,6 +50,8 @@ def as_dtype(dtype: object) -> DType:
     """
     if isinstance(dtype, str) and dtype in ALL:
         return ALL[dtype]
+    if isinstance(dtype, np.dtype) and dtype in NAMES:
+        return ALL[NAMES[dtype]]
     if dtype is not None:
         try:
             found = np.dtype(dtype)  # type: ignore[call-overload]
