@@ -15,6 +15,7 @@ from lazyflow.compiler.graph import make
 from lazyflow.context import ProgramContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.optim.lr_scheduler.curve import Rates, evaluate
+from lazyflow.optim.lr_scheduler.preview import draw_svg, plot, shown_steps
 from lazyflow.optim.lr_scheduler.settings import (
     Choice,
     Flag,
@@ -280,6 +281,31 @@ class LRScheduler(Fields, ABC):
             return float(variable.initial)
         text = f"{what}: the base rate of group {group} is computed while the plan runs"
         raise ArgumentError(message(text, base=variable.describe(), hint="curve(steps, base=0.1)"))
+
+    def plot(self, steps: int | None = None, axes: Any = None) -> Any:
+        """Plot the rates of all groups with matplotlib.
+
+        Args:
+            steps: How many, from step 0; those of the schedule, and 100 where it has no end, unless given.
+            axes: Matplotlib axes to draw into; None: new ones.
+
+        Returns:
+            The axes.
+        """
+        return plot(type(self).__name__, *self._shown(steps), axes)
+
+    def _shown(self, steps: int | None) -> tuple[list[int], list[Rates]]:
+        """Steps for a picture, and the rates of each group there."""
+        if steps is None:
+            steps = 100 if self.length is None else self.length + self.length // 8 + 2
+        shown = shown_steps(len(_as_steps(steps, f"{type(self).__name__}.plot")))
+        return shown, [self.curve(shown, group) for group in range(len(self.optimizer.param_groups))]
+
+    def _repr_svg_(self) -> str | None:
+        try:
+            return draw_svg(type(self).__name__, *self._shown(None))
+        except (GraphError, ArgumentError):  # no curve without a run: the notebook shows the text
+            return None
 
     def __repr__(self) -> str:
         chosen = [name for name, option in self.options.items() if self.__dict__[name] != option.default]
