@@ -139,8 +139,9 @@ class Grouping:
         known = (self._reductions.setdefault(value, []) for value in unit.reads)
         unite_siblings(unit, dict.fromkeys(other.find() for units in known for other in units[-FEW:]))
         for value in unit.reads:
-            if unit not in self._reductions[value]:
-                self._reductions[value].append(unit)
+            units = self._reductions.setdefault(value, [])
+            if unit not in units[-FEW:]:
+                units.append(unit)
 
     def _fits(self, op: Op, reads: Sequence[Use], units: Iterable[Unit]) -> list[Fit]:
         """How the op lies in groups that compute its inputs, from the highest stage down."""
