@@ -11,8 +11,10 @@ from lazyflow.compiler.grouping import Grouping
 from lazyflow.compiler.groups import Unit
 from lazyflow.compiler.kernels import KernelBody
 from lazyflow.compiler.layout import over_base
+from lazyflow.compiler.reasons import over, reason
 from lazyflow.compiler.rewrite import clone
 from lazyflow.compiler.sources import Sources, is_view
+from lazyflow.runtime import schema
 
 
 class ProgramWriter:
@@ -25,11 +27,13 @@ class ProgramWriter:
     Attributes:
         ops: The new ops but for leaves, which programs share.
         leaves: The leaves that they use.
+        reasons: Why products are turned and ops share a kernel.
     """
 
     def __init__(self, sources: Sources, turned: dict[Op, Op]) -> None:
         self.ops: list[Op] = []
         self.leaves: set[Op] = set()
+        self.reasons: list[schema.Reason] = []
         self._effects: dict[Op, Op] = {}
         self._turned = turned
         self._sources = sources
@@ -100,6 +104,8 @@ class ProgramWriter:
             inputs = [self.get(value) for value in op.inputs]
             new = make(primitives.matmul_transposed, inputs, {"axes": axes}, origins)
         self._values[transpose.output] = self._append(new).output
+        text = f"stored with its axes in the order {axes}, the only one in which it is used"
+        self.reasons.append(reason("fuse", "turned", text, op))
 
     def _swapped(self, value: Value) -> Value:
         """The new value with its last two axes swapped."""
@@ -125,6 +131,10 @@ class ProgramWriter:
         inputs = [self.get(source) for source, _ in body.reads]
         new = self._append(body.kernel(inputs, outputs))
         self._values.update(zip(outputs, new.outputs, strict=True))
+        if len(unit.ops) > 1:
+            rows = f" in rows of {over([unit.domain[a] for a in sorted(unit.inner)])}" if unit.inner else ""
+            text = f"{len(unit.ops)} ops over {over(unit.domain)}{rows}"
+            self.reasons.append(reason("fuse", "rows" if unit.inner else "elements", text, new))
 
 
 def turned_products(program: Program, ops: Iterable[Op]) -> dict[Op, Op]:

@@ -16,8 +16,10 @@ from lazyflow.compiler.groups import (
     unite,
     unite_siblings,
 )
+from lazyflow.compiler.reasons import over, reason
 from lazyflow.compiler.sorting import stable_order
 from lazyflow.compiler.sources import Link, Sources, is_kernel_op
+from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Shape, elements
 
 SMALL = 64  # elements: groups of one stage with so few are one kernel, for there is little else to save
@@ -30,6 +32,7 @@ class Grouping:
     def __init__(self, ops: Sequence[Op], sources: Sources, merge: bool) -> None:
         self.units: dict[Op, Unit] = {}
         self.positions = {op: position for position, op in enumerate(ops)}
+        self.reasons: list[schema.Reason] = []
         self._reads: dict[Op, list[Use]] = {}
         self._sources = sources
         self._merge = merge
@@ -112,6 +115,7 @@ class Grouping:
         joined = {fit.unit for fit in fits}
         fit = unite(fits, 1 + _highest(unit for unit in producers if unit not in joined))
         if fit is None:
+            self._explain(op, reads)
             fit = _alone(op, Unit(position, 1 + _highest(u.find() for u in producers), phase, ()))
             fit = self._among_small(fit) if self._merge else fit
         if op.primitive.reduction and fit.unit.inner is None:
@@ -121,6 +125,14 @@ class Grouping:
         self._attach(op, fit.unit, producers)
         if op.primitive.reduction and self._merge:
             self._among_siblings(fit.unit)
+
+    def _explain(self, op: Op, reads: Sequence[Use]) -> None:
+        """Say why a reduction stays apart from what it reduces."""
+        unit = self.unit_of(reads[0][0]) if self._merge and op.primitive.reduction and reads else None
+        if unit is not None and unit.inner:
+            extents = [unit.domain[axis] for axis in sorted(unit.inner)]
+            text = f"what it reduces is made by a kernel that reduces other axes, {over(extents)}"
+            self.reasons.append(reason("fuse", "other_axes", text, op))
 
     def _among_small(self, fit: Fit) -> Fit:
         """The fit of an op that is alone in a group of the same stage, where both have few elements."""

@@ -11,6 +11,7 @@ from lazyflow.compiler.graph import Op, Program, Value
 from lazyflow.compiler.grouping import Grouping, domain_reads
 from lazyflow.compiler.groups import LARGEST_GROUP, Unit
 from lazyflow.compiler.layout import count
+from lazyflow.compiler.reasons import reason
 from lazyflow.compiler.sources import Link
 
 LARGEST_CONE = 8  # ops that are computed anew for one value
@@ -97,6 +98,8 @@ def _try(value: Value, uses: _Uses, grouping: Grouping) -> None:
     del uses.readers[value]
     for unit, plan in zip(units, plans, strict=True):
         _apply(cone, unit, plan or {}, uses)
+    text = f"computed where it is used later, from {len(cone.frontier)} other values, to need no memory"
+    grouping.reasons.append(reason("fuse", "recomputed", text, value.op))
 
 
 def _reads_whole(unit: Unit, links: set[Link]) -> bool:

@@ -35,7 +35,7 @@ ROWS = {
         "rules",
         "primitives",
         "graph",
-        "rewrite spelling text interpret grouping recompute fused scheduling layout arena lifetimes lower sorting sources groups kernels dependences instructions",
+        "rewrite spelling text interpret reasons grouping recompute fused scheduling layout arena lifetimes lower sorting sources groups kernels dependences instructions",
         "passes",
         "pipeline",
     ],

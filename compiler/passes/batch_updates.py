@@ -10,6 +10,7 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Graph, Op, Origin, Program, Value
 from lazyflow.compiler.layout import is_flat
 from lazyflow.compiler.lower import update_body
+from lazyflow.compiler.reasons import reason
 from lazyflow.compiler.rewrite import clone
 from lazyflow.compiler.sorting import stable_order
 from lazyflow.runtime import schema
@@ -166,7 +167,6 @@ def _nodes(ops: Sequence[Op], batches: dict[Op, list[Op]]) -> list[list[Op]]:
 
 def _reason(members: Sequence[Op], merge: bool) -> schema.Reason:
     body = members[0].attributes["body"].name
-    about = members[0].origins[0].name if members[0].origins else ""
     size = _size(members[0])
     if len(members) > 1:
         code, text = "batched", f"{len(members)} updates share the rule {body}, their numbers and their guard"
@@ -174,4 +174,4 @@ def _reason(members: Sequence[Op], merge: bool) -> schema.Reason:
         code, text = "large", f"{size} elements: updated alone, so that its gradient's memory is free early"
     else:
         code, text = "alone", f"no other update shares the rule {body}, its numbers and its guard"
-    return schema.Reason(decision="batch_updates", code=code, text=text, about=about)
+    return reason("batch_updates", code, text, members[0])

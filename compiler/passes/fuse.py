@@ -21,7 +21,7 @@ def fuse(graph: Graph, merge: bool = True) -> Graph:
     """
     new_ops: list[Op] = []
     leaves: set[Op] = set()
-    programs = {}
+    programs, reasons = {}, list(graph.reasons)
     for program in graph.programs.values():
         ops = graph.reachable([program])
         sources = Sources(ops, program, deep=merge)
@@ -32,4 +32,5 @@ def fuse(graph: Graph, merge: bool = True) -> Graph:
         programs[program.name] = writer.write(program, grouping)
         new_ops += writer.ops
         leaves |= writer.leaves
-    return graph.replaced([op for op in graph.ops if op in leaves] + new_ops, programs)
+        reasons += grouping.reasons + writer.reasons
+    return graph.replaced([op for op in graph.ops if op in leaves] + new_ops, programs, reasons=reasons)

@@ -11,6 +11,7 @@ from lazyflow.compiler import arena, primitives
 from lazyflow.compiler.graph import Graph, Layout, Op, Placement, Program, Value, Variable
 from lazyflow.compiler.layout import count, dense, viewed
 from lazyflow.compiler.lifetimes import Lifetimes
+from lazyflow.compiler.reasons import name_of, reason
 from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Size
 from lazyflow.runtime.errors import GraphError
@@ -82,23 +83,14 @@ class _Placing:
 
     def reasons(self) -> list[schema.Reason]:
         """Why results have no memory of their own."""
-        return [
-            schema.Reason(
-                decision="place_buffers",
-                code="in_place",
-                text=f"takes the memory of {_name(replaced)}, which is not needed any more",
-                about=_name(value),
-            )
-            for value, replaced in self._lifetimes.in_place.items()
-        ] + [
-            schema.Reason(
-                decision="place_buffers",
-                code="assigned",
-                text=f"made in the memory of {variable.name}, whose next value it is",
-                about=_name(value),
-            )
-            for value, variable in self._lifetimes.assigned.items()
-        ]
+        reasons = []
+        for value, replaced in self._lifetimes.in_place.items():
+            text = f"takes the memory of {name_of(replaced.op)}, which is not needed any more"
+            reasons.append(reason("place_buffers", "in_place", text, value.op))
+        for value, variable in self._lifetimes.assigned.items():
+            text = f"made in the memory of {variable.name}, whose next value it is"
+            reasons.append(reason("place_buffers", "assigned", text, value.op))
+        return reasons
 
     def _at(self, value: Value, buffer: int) -> None:
         self._placement.layouts[value] = Layout(buffer, 0, dense(value.shape))
@@ -144,12 +136,6 @@ class _Placing:
             )
         )
         return len(self._placement.buffers) - 1
-
-
-def _name(value: Value) -> str:
-    """The user's name for the value, or what makes it: a kernel is called by its last op."""
-    origins = value.op.origins
-    return origins[-1].name if origins else value.op.primitive.name
 
 
 def _extent(size: Size) -> schema.Extent:
