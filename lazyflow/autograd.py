@@ -15,7 +15,7 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Op, Value
 from lazyflow.compiler.graph import Variable as StoredValue
 from lazyflow.compiler.rules import show
-from lazyflow.context import GraphContext, current_graph
+from lazyflow.context import GraphContext, current_graph, uncollected
 from lazyflow.location import user_line
 from lazyflow.ops import indexing, joining, linalg, printing, random  # noqa: F401, with all that they import
 from lazyflow.ops.function import RULES, Gradient, function, number
@@ -96,7 +96,8 @@ def backward(loss: Tensor) -> None:
                 hint="lf.Parameter makes one; lf.gradients differentiates by any Tensor",
             )
         )
-    found = _Walk(loss, list(stored)).run(None)
+    with uncollected():
+        found = _Walk(loss, list(stored)).run(None)
     for source, variable in stored.items():
         known = gathered.get(variable)
         new = found[source]

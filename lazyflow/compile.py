@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ import numpy as np
 from lazyflow.append import as_tensor
 from lazyflow.compiler import graph as ir
 from lazyflow.compiler.pipeline import compile_graph
-from lazyflow.context import ProgramContext, find_graph, opened
+from lazyflow.context import ProgramContext, find_graph, opened, uncollected
 from lazyflow.graph import Graph
 from lazyflow.location import user_line
 from lazyflow.ops.random import count_runs
@@ -47,29 +46,13 @@ def compile(graph: Graph, skip: Collection[str] = ()) -> Plan:
             )
         )
     if graph.frozen_at is not None:
-        with _uncollected():
+        with uncollected():
             return Plan(*compile_graph(graph.ir, skip))
-    with _restored_on_error(graph), _uncollected():
+    with _restored_on_error(graph), uncollected():
         _finish(graph)
         plan = Plan(*compile_graph(graph.ir, skip))
     graph.frozen_at = user_line()
     return plan
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause the garbage collector.
-
-    Ops and their values refer to each other, and most of what a pass makes lives until the plan is emitted:
-    looking through it again and again frees next to nothing, and costs a fifth of the time of a large graph.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager
@@ -150,7 +133,7 @@ def _initial_value(variable: Variable) -> Tensor:
 
 def _name_variables(graph: Graph) -> None:
     """Fix the names: explicit, or the path in the module, or numbered where there is neither."""
-    seen: dict[str, str] = {}
+    seen: dict[str, ir.Variable] = {}
     unnamed = 0
     for description, variable in graph.variables.items():
         if variable.naming is None:
@@ -158,12 +141,12 @@ def _name_variables(graph: Graph) -> None:
             unnamed += 1
         else:
             description.name = variable.naming()
-        first = seen.setdefault(description.name, description.location)
-        if first is not description.location:
+        first = seen.setdefault(description.name, description)
+        if first is not description:
             raise GraphError(
                 message(
                     f"compile: two variables are named {description.name!r}",
-                    first=f"made at {first}",
+                    first=f"made at {first.location}",
                     second=f"made at {description.location}",
                     hint="give the root modules, the optimizers or the variables a name=",
                 )

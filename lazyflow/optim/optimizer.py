@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Value, make
-from lazyflow.context import GraphContext, ProgramContext, current_graph
+from lazyflow.context import GraphContext, ProgramContext, current_graph, uncollected
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast
 from lazyflow.optim.columns import Columns
@@ -180,7 +180,7 @@ class Optimizer(Declared, Scheduled, ABC):
         self._check_first(program)
         found = gradients_for(self, program, gradients)
         self._check_parameters(program, found)
-        with graph.scoped(self.name):
+        with graph.scoped(self.name), uncollected():
             self._append_updates(graph, program, found)
             for clock in (self.micro_steps, self.updates, self.applied):
                 clock.assign(clock + 1)
