@@ -144,7 +144,9 @@ class Tensor:
     def __ceil__(self) -> Tensor:
         return _call("ceil", self)
 
-    def __round__(self, ndigits: None = None) -> Tensor:
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        if ndigits:
+            self._refuse("round() to digits", "decimals are for showing numbers", "lf.round(x * 100) / 100")
         return _call("round", self)
 
     def __neg__(self) -> Tensor:

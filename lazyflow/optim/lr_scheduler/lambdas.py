@@ -107,7 +107,7 @@ class MultiplicativeLR(LRScheduler):
         except SymbolicError:
             factor = None  # it looks at the step
         else:
-            factor = None if isinstance(factor, Tensor) else finite(factor, what)
+            factor = None if isinstance(factor, Tensor) else finite(factor, f"{what}: returned", "a number")
         if factor is not None:
             return lambda step: factor**step
         raise ArgumentError(
@@ -121,7 +121,7 @@ class MultiplicativeLR(LRScheduler):
 
     def _table(self, function: Schedule, steps: int) -> Schedule:
         what = describe(self, function)
-        factors = [finite(function(step), what) for step in range(1, steps)]
+        factors = [finite(function(step), f"{what}: returned", "a number") for step in range(1, steps)]
         products = np.cumprod([1.0, *factors])
         return tabulate(lambda step: float(products[step]), steps=steps)
 

@@ -62,7 +62,9 @@ class ReduceLROnPlateau(LRScheduler):
     composable = False
 
     def check(self) -> None:
-        """Make the memory."""
+        """Make the memory, and refuse a clock."""
+        if not self.reads_own_clock:
+            raise self.refuse("clock= is given, but the rate is no function of a step", expected="clock=None")
         worst = math.inf if self.mode == "min" else -math.inf
         self._best = self._memory("best", worst, float64)
         self._bad = self._memory("bad", 0, int64)

@@ -26,7 +26,7 @@ from lazyflow.optim.lr_scheduler.settings import (
     Setting,
     required,
 )
-from lazyflow.optim.lr_scheduler.tracing import trace
+from lazyflow.optim.lr_scheduler.tracing import finite, trace
 from lazyflow.optim.optimizer import Optimizer
 from lazyflow.optim.options import Declared, argument
 from lazyflow.runtime.dtypes import int64
@@ -272,7 +272,7 @@ class LRScheduler(Fields, ABC):
         groups = self.optimizer.param_groups
         if not isinstance(group, int | np.integer) or isinstance(group, bool) or not 0 <= group < len(groups):
             raise ArgumentError(f"{what}: group={group!r} does not exist; there are {len(groups)}")
-        number = self._base(int(group), what) if base is None else float(base)
+        number = self._base(int(group), what) if base is None else finite(base, f"{what}: base =", "a number")
         return evaluate(lambda b, k: self.rate_for(int(group), b, k), number, numbers, what)
 
     def _base(self, group: int, what: str) -> float:
@@ -308,8 +308,10 @@ class LRScheduler(Fields, ABC):
             return None
 
     def __repr__(self) -> str:
-        chosen = [name for name, option in self.options.items() if self.__dict__[name] != option.default]
-        settings = "".join(f", {name}={self.__dict__[name]!r}" for name in chosen)
+        shown = {
+            name: (repr(self.__dict__[name]), repr(option.default)) for name, option in self.options.items()
+        }
+        settings = "".join(f", {name}={text}" for name, (text, default) in shown.items() if text != default)
         return f"<{type(self).__name__} of {self.optimizer.name!r}{settings}, made at {self.location}>"
 
 

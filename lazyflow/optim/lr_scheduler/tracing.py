@@ -168,7 +168,7 @@ def as_scalar(result: object, what: str) -> Tensor:
             return cast(result, float64)
         text = f"{what}: returned a Tensor of shape {show(result.shape)}; expected a scalar"
         raise ArgumentTypeError(message(text, tensor=result.describe(), here=f"at {user_line()}"))
-    return constant(finite(result, what), float64)
+    return constant(finite(result, f"{what}: returned"), float64)
 
 
 def try_out(function: Schedule, what: str) -> None:
@@ -180,21 +180,24 @@ def try_out(function: Schedule, what: str) -> None:
         trace(lambda: function(step), what)
 
 
-def finite(result: object, what: str) -> float:
-    """What a function returned, as a float.
+def finite(value: object, what: str, expected: str = "a number, or a scalar Tensor") -> float:
+    """A finite number as a float.
+
+    Args:
+        value: What a function returned, say.
+        what: What stands before the value in messages.
+        expected: What else would be accepted, for messages.
 
     Raises:
         ArgumentTypeError: if it is no number.
         ArgumentError: if it is not finite.
     """
-    if not isinstance(result, bool | int | float | np.bool_ | np.integer | np.floating):
-        text = f"{what}: returned {result!r}"
-        raise ArgumentTypeError(
-            message(text, expected="a number, or a scalar Tensor", here=f"at {user_line()}")
-        )
-    number = float(result)
+    if not isinstance(value, bool | int | float | np.bool_ | np.integer | np.floating):
+        raise ArgumentTypeError(message(f"{what} {value!r}", expected=expected, here=f"at {user_line()}"))
+    number = float(value)
     if not math.isfinite(number):
-        raise ArgumentError(message(f"{what}: returned {result!r}", expected="a finite number"))
+        text = message(f"{what} {value!r}", expected="a finite number", here=f"at {user_line()}")
+        raise ArgumentError(text)
     return number
 
 
@@ -228,7 +231,9 @@ def tabulate(fn: Callable[[int], float], *, steps: int) -> Schedule:
     if steps < 1:
         text = f"tabulate: steps={steps!r} is out of range"
         raise ArgumentError(message(text, expected="an integer >= 1", here=here))
-    table = np.array([finite(fn(step), f"tabulate: fn({step})") for step in range(steps)])
+    table = np.array(
+        [finite(fn(step), f"tabulate: fn({step}): returned", "a number") for step in range(steps)]
+    )
 
     def look_up(step: Any) -> Any:
         if not isinstance(step, Tensor):

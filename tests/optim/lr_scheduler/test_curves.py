@@ -155,6 +155,12 @@ def test_curve_refuses_what_is_no_number_of_steps(steps):
         lr_scheduler.StepLR(an_optimizer(), 1).curve(steps)
 
 
+@pytest.mark.parametrize("base", ["0.1", [0.1], float("nan"), float("inf")])
+def test_curve_refuses_a_base_that_is_no_finite_number(base):
+    with pytest.raises(lf.ArgumentError, match=r"StepLR\.curve: base"):
+        lr_scheduler.StepLR(an_optimizer(), 1).curve(3, base=base)
+
+
 @pytest.mark.parametrize("group", [1, -1, "0", True, None, 0.0])
 def test_curve_refuses_a_group_that_is_not_there(group):
     with pytest.raises(lf.ArgumentError, match=r"StepLR\.curve: group=.* does not exist; there are 1"):

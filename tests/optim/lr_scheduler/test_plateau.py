@@ -148,6 +148,12 @@ def test_loss_of_the_program_is_a_metric(capsys):
     assert [line[-11:] for line in capsys.readouterr().out.splitlines()] == ["1.0000e+00.", "2.5000e-01."]
 
 
+def test_there_is_no_clock_to_read():
+    optimizer = an_optimizer()
+    with pytest.raises(lf.ArgumentError, match="the rate is no function of a step"):
+        ReduceLROnPlateau(optimizer, clock=optimizer.updates)
+
+
 def test_there_is_no_curve():
     with pytest.raises(lf.GraphError, match=r"ReduceLROnPlateau\.curve: .* more than the base rate"):
         ReduceLROnPlateau(an_optimizer()).curve(3)

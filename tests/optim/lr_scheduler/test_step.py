@@ -279,3 +279,6 @@ def test_another_start_of_the_clock_after_it_was_read():
 def test_repr_names_the_optimizer_and_what_was_chosen():
     text = repr(lr_scheduler.StepLR(an_optimizer(), 30, gamma=0.5))
     assert text.startswith("<StepLR of 'sgd', step_size=30, gamma=0.5, made at test_step.py:")
+    optimizer = an_optimizer()
+    text = repr(lr_scheduler.StepLR(optimizer, 30, clock=optimizer.updates))
+    assert "clock=<Variable 'sgd/updates' int64[]>" in text

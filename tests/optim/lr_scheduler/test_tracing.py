@@ -161,6 +161,7 @@ NUMBERS = [
     lambda step: [1.0, 0.5][step],
     lambda step: step.item(),
     lambda step: math.exp(-step),
+    lambda step: round(step / 7, 2),
 ]
 
 
