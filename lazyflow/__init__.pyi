@@ -1,4 +1,5 @@
 # The public names of lazyflow, one a line: from MODULE import NAME as NAME. __init__.py reads them too.
+from lazyflow import nn as nn
 from lazyflow import optim as optim
 from lazyflow.ops.elementwise import abs as abs
 from lazyflow.ops.elementwise import add as add
@@ -82,6 +83,8 @@ from lazyflow.optim.lr_scheduler.tracing import tabulate as tabulate
 from lazyflow.autograd import gradients as gradients
 from lazyflow.compile import compile as compile
 from lazyflow.graph import Graph as Graph
+from lazyflow.runtime.plan import Plan as Plan
+from lazyflow.runtime.plan import load_plan as load_plan
 from lazyflow.tensor import Tensor as Tensor
 from lazyflow.append import constant as constant
 from lazyflow.append import placeholder as placeholder

@@ -104,7 +104,9 @@ class Plan:
             try:
                 # here, because a plan runs where llvmlite is not installed
                 from lazyflow.runtime.backends.cpu.cpu import CpuBackend
-            except ImportError as error:
+            except ModuleNotFoundError as error:
+                if error.name not in ("llvmlite", "llvmlite.binding", "scipy"):
+                    raise
                 if name == "cpu":
                     raise ArgumentError(
                         message(f"the cpu backend needs {error.name}", hint="pip install llvmlite scipy")
