@@ -18,7 +18,7 @@ from lazyflow.compiler.groups import (
 )
 from lazyflow.compiler.reasons import over, reason
 from lazyflow.compiler.sorting import stable_order
-from lazyflow.compiler.sources import Link, Sources, is_kernel_op
+from lazyflow.compiler.sources import Sources, is_kernel_op
 from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Shape, elements
 
@@ -121,7 +121,8 @@ class Grouping:
         if op.primitive.reduction and fit.unit.inner is None:
             fit.unit.inner = _inner(op, fit)
         fit.unit.add(op, fit.axes)
-        fit.unit.reads = domain_reads(fit.unit, op, reads) | fit.unit.reads
+        for source, link in domain_reads(fit.unit, op, reads):
+            fit.unit.reads.setdefault(source, link)
         self._attach(op, fit.unit, producers)
         if op.primitive.reduction and self._merge:
             self._among_siblings(fit.unit)
@@ -185,14 +186,14 @@ class Grouping:
         return reads
 
 
-def domain_reads(unit: Unit, op: Op, reads: Iterable[Use]) -> dict[Value, Link]:
+def domain_reads(unit: Unit, op: Op, reads: Iterable[Use]) -> list[Use]:
     """What an op of a group reads from outside, and along which axes of the domain."""
     axes = unit.inputs.get(op, ()) if op.primitive.reduction else unit.axes[op.output]
-    return {
-        source: tuple(axes[axis] if axis >= 0 else -1 for axis in link)
+    return [
+        (source, tuple(axes[axis] if axis >= 0 else -1 for axis in link))
         for source, link in reads
         if source not in unit.axes
-    }
+    ]
 
 
 def _highest(units: Iterable[Unit]) -> int:

@@ -58,7 +58,7 @@ class _Uses:
         for source, _ in reads:
             if source in unit.axes:
                 self.inside.setdefault(source, set()).add(op)
-        for source, link in domain_reads(unit, op, reads).items():
+        for source, link in domain_reads(unit, op, reads):
             self.read(source, link, unit)
 
     def read(self, source: Value, link: Link, unit: Unit) -> None:
