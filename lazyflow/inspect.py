@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from lazyflow.compiler.text import to_text
 from lazyflow.runtime.dimensions import Shape
 from lazyflow.runtime.inspect.files import write
 from lazyflow.runtime.inspect.listing import shortened
-from lazyflow.runtime.inspect.picture import Arrow, Box, Picture
+from lazyflow.runtime.inspect.picture import Arrow, Box, Picture, scope_of_variable, scoped
 from lazyflow.runtime.inspect.words import counted
 
 _WIDTH = 64  # of the columns of a listing; what is wider pushes the rest of its line
@@ -218,25 +217,20 @@ class _Drawing:
         tooltip = "\n".join([f"{_name(op)}  {_location(op)}", op.primitive.name, *types])
         title, scope, notes = self._words(op)
         shown = tuple(note for note in notes if note)
-        return Box(key, _kind(op), title, shown, tooltip, tuple(scope))
+        return Box(key, _kind(op), title, shown, tooltip, scope)
 
-    def _words(self, op: Op) -> tuple[str, list[str], tuple[str, ...]]:
+    def _words(self, op: Op) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """What a box says: title, scope, and notes."""
         name = _name(op)
-        parts = name.split("/")
         if op.primitive.leaf:
-            return name, re.split("[./]", name)[:-1], (str(op.output.type),)
+            return name, scope_of_variable(name), (str(op.output.type),)
+        title, scope = scoped(name)
         if op in self.owners:
             rule = f" by {op.attributes['body'].name}" if "body" in op.attributes else ""
-            title = op.assigned[0].name if op.assigned else name
-            return title, parts[:-1], (f"{op.primitive.name}{rule} in {self.owners[op]}",)
-        own = 2 if parts[-1] == "grad" else 1
-        scope, title = parts[:-own], "/".join(parts[-own:])
+            note = f"{op.primitive.name}{rule} in {self.owners[op]}"
+            return op.assigned[0].name if op.assigned else name, scope, (note,)
         primitive = op.primitive.name if op.primitive.name not in title else ""
-        notes = ("/".join(scope), primitive, _operands(op))
-        if own == 2 and scope:
-            scope[0] += " gradients"  # so that joining by scope keeps forward and backward apart
-        return title, scope, notes
+        return title, scope, (name.removesuffix(title).strip("/"), primitive, _operands(op))
 
 
 def _number(op: Op) -> bool:

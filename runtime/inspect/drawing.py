@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.inspect.figures import kind_of, space_of
 from lazyflow.runtime.inspect.files import write
-from lazyflow.runtime.inspect.picture import Arrow, Box, Picture, grouped
+from lazyflow.runtime.inspect.picture import Arrow, Box, Picture, grouped, scope_of_variable, scoped
 from lazyflow.runtime.inspect.traffic import traffic
 from lazyflow.runtime.inspect.uses import reads, writes
-from lazyflow.runtime.inspect.words import counted, fitted, humanized, lines_of, names_of, typed
+from lazyflow.runtime.inspect.words import (
+    counted,
+    fitted,
+    humanized,
+    lines_of,
+    named_briefly,
+    names_of,
+    typed,
+)
 
 _KINDS = {
     "kernel": "kernel",
@@ -49,7 +56,8 @@ class _Drawing:
         self.document = document
         self.program = program
         self.trainable = {v.name for v in document.variables if v.trainable}
-        self.sources: dict[str, Box] = {}
+        self.sources: set[str] = set()
+        self.scalars: set[str] = set()
         self.boxes: list[Box] = []
         self.arrows: dict[Arrow, None] = {}
         self.makers: dict[int, list[str]] = defaultdict(list)  # of what each buffer holds
@@ -63,9 +71,8 @@ class _Drawing:
             key = f"fetch {fetch.name}"
             self.boxes.append(Box(key, "fetch", fetch.name, (typed(fetch.dtype, fetch.shape),)))
             self._connect(fetch.source.buffer, key)
-        boxes = (*self.sources.values(), *self.boxes)
-        picture = Picture(f"program {self.program.name}", boxes, tuple(self.arrows))
-        return _without_scalars(picture, frozenset(self._scalars()))
+        picture = Picture(f"program {self.program.name}", tuple(self.boxes), tuple(self.arrows))
+        return _with_joined_scalars(picture, self.scalars)
 
     def _instruction(self, key: str, item: schema.AnyInstruction) -> None:
         for buffer in dict.fromkeys(_taken(item)):
@@ -92,8 +99,12 @@ class _Drawing:
         """The box of a feed, variable or constant."""
         key = f"{buffer.place} {buffer.name}"
         if key not in self.sources:
+            self.sources.add(key)
             kind = "parameter" if buffer.name in self.trainable else buffer.place
-            self.sources[key] = Box(key, kind, buffer.name, (self._type(buffer),))
+            scope = scope_of_variable(buffer.name)
+            self.boxes.append(Box(key, kind, buffer.name, (self._type(buffer),), scope=scope))
+            if kind == "variable" and buffer.size == 1:
+                self.scalars.add(key)
         return key
 
     def _type(self, buffer: schema.Buffer) -> str:
@@ -107,30 +118,20 @@ class _Drawing:
                 return typed(row.dtype, row.shape)
         return typed(buffer.dtype, (buffer.size,))
 
-    def _scalars(self) -> Iterator[str]:
-        """The keys of the boxes that are about scalars alone."""
-        for number, item in enumerate(self.program.instructions):
-            buffers = [*reads(item), *(buffer for buffer, _ in writes(item))]
-            if all(self.program.buffers[buffer].size == 1 for buffer in buffers):
-                yield str(number)
-        for buffer in self.program.buffers:
-            if buffer.place == "variable" and buffer.size == 1:
-                yield f"variable {buffer.name}"
-
     def _box(self, key: str, item: schema.AnyInstruction) -> Box:
         origins = [self.document.origins[row] for row in item.origin]
         names = names_of(origins)
         kind = _KINDS[kind_of(item)]
         rows = (self.program.buffers[buffer] for buffer, _ in writes(item))
         assigned = [row.name for row in rows if row.place == "variable"]
-        title = fitted(names, 40) or kind_of(item)
+        title = named_briefly(names, 40) or kind_of(item)
         if assigned and not isinstance(item, schema.KernelBatch):
             title, kind = fitted(assigned, 40), "effect"
         read, written = traffic(item, self.program.buffers)
         tooltip = [_headline(item), f"reads {humanized(read)}, writes {humanized(written)}"]
         tooltip += [f"{origin.name}  {origin.location}" for origin in origins[:30]]
         notes = tuple(note for note in (_headline(item), fitted(lines_of(origins), 40)) if note)
-        scope = tuple(names[0].split("/")[:-1]) if names else ()
+        scope = scoped(names[0])[1] if names else ()
         return Box(key, kind, title, notes, "\n".join(tooltip), scope)
 
 
@@ -148,42 +149,22 @@ def _headline(item: schema.AnyInstruction) -> str:
     return f"{kind_of(item)} [{', '.join(map(str, space_of(item)))}]"
 
 
-# --- scalars ----------------------------------------------------------------------------------------------
-
-_NUMBERS, _CLOCKS = "numbers of updates", "assigned scalars"
-
-
-def _without_scalars(picture: Picture, scalars: Collection[str]) -> Picture:
-    """Join what computes the numbers of updates, and what only advances clocks, into one box each."""
-    homes = _homes(picture, scalars)
-
-    def merged(key: str, members: Sequence[Box]) -> Box:
-        if len(members) == 1:
-            return replace(members[0], key=key)
-        listed = "\n".join(f"{box.title}  {box.notes[0]}" for box in members)
-        steps = [box for box in members if box.key.isdecimal()]
-        note = counted(len(steps), "instruction")
-        if key == _NUMBERS:
-            return Box(key, "scope", key, (note,), listed)
-        titles = tuple(box.title for box in steps if box.kind == "effect")
-        return Box(key, "effect", fitted(titles, 60), (note,), listed)
-
-    return grouped(picture, lambda box: homes.get(box.key, box.key), merged)
-
-
-def _homes(picture: Picture, scalars: Collection[str]) -> dict[str, str]:
-    """The joined box of each scalar all of whose uses it holds."""
-    kinds = {box.key: box.kind for box in picture.boxes}
+def _with_joined_scalars(picture: Picture, scalars: Collection[str]) -> Picture:
+    """Join the scalar variables that the same instructions take: an optimizer has a dozen for each group."""
     targets: dict[str, list[str]] = defaultdict(list)
     for arrow in picture.arrows:
         targets[arrow.source].append(arrow.target)
-    homes: dict[str, str] = {}
-    for box in (*reversed(picture.boxes),):
-        if box.key not in scalars:
-            continue
-        ends = {_NUMBERS if kinds[key] == "update" else homes.get(key, "") for key in targets[box.key]}
-        if not ends and box.kind == "effect":
-            homes[box.key] = _CLOCKS
-        elif len(ends) == 1 and "" not in ends:
-            homes[box.key] = ends.pop()
-    return homes
+    homes = {key: f"scalars of {', '.join(targets[key])}" for key in scalars if key in targets}
+    sizes = Counter(homes.values())
+
+    def home(box: Box) -> str:
+        place = homes.get(box.key, box.key)
+        return place if sizes[place] > 2 else box.key
+
+    def merged(key: str, members: Sequence[Box]) -> Box:
+        if len(members) == 1:
+            return members[0]
+        titles = tuple(box.title for box in members)
+        return Box(key, "variable", f"{len(members)} scalars", (fitted(titles, 50),), "\n".join(titles))
+
+    return grouped(picture, home, merged)

@@ -6,7 +6,7 @@ them along points; all arrows of one box share theirs, so that a value is one li
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -23,6 +23,7 @@ GAP_X, GAP_Y, LABEL_Y = 22.0, 30.0, 16.0
 LANE = 10.0  # between lines that pass a layer
 _SWEEPS = 16
 _LONGEST_TITLE = 44
+_WIDEST = 10  # boxes beside each other
 _FARTHEST = 48  # layers that a line may pass
 
 Node: TypeAlias = tuple[str, int]  # a box (its key, 0), or the point where its lines pass layer n (key, n)
@@ -176,8 +177,13 @@ def _ranks(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, i
     for key in reversed(keys):
         if targets[key]:
             rank[key] = min(rank[target] for target in targets[key]) - 1
-    used = {number: place for place, number in enumerate(sorted(set(rank.values())))}
-    return {key: used[number] for key, number in rank.items()}
+    seen: Counter[int] = Counter()
+    rows: dict[str, tuple[int, int]] = {}  # a layer of many boxes becomes several
+    for key in keys:
+        rows[key] = (rank[key], seen[rank[key]] // _WIDEST)
+        seen[rank[key]] += 1
+    used = {row: place for place, row in enumerate(sorted(set(rows.values())))}
+    return {key: used[row] for key, row in rows.items()}
 
 
 def _with_points(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.inspect.figures import space_of
-from lazyflow.runtime.inspect.words import aligned, counted, fitted, lines_of, names_of, typed
+from lazyflow.runtime.inspect.words import aligned, counted, fitted, lines_of, named_briefly, names_of, typed
 
 _WIDTH = 110
 _INDENT = " " * 10
@@ -65,7 +65,7 @@ def _instruction(
     document: schema.Document, number: int, item: schema.AnyInstruction, names: Sequence[str]
 ) -> Iterator[str]:
     origins = [document.origins[row] for row in item.origin]
-    words = f"{fitted(names_of(origins), 60)} {fitted(lines_of(origins), 36)}".strip()
+    words = f"{named_briefly(names_of(origins), 60)} {fitted(lines_of(origins), 36)}".strip()
     head = f"{number:4}  {_headline(item, names)}"
     if item.when is not None:
         head += f" when {names[item.when]}"

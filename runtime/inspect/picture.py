@@ -71,6 +71,25 @@ class Picture:
     note: str = ""
 
 
+def scoped(name: str) -> tuple[str, tuple[str, ...]]:
+    """The title and the scope of an op called ``name``; gradients have scopes apart from what they are of.
+
+    >>> scoped("encoder/linear/matmul"), scoped("encoder/linear/matmul/grad")
+    (('matmul', ('encoder', 'linear')), ('matmul/grad', ('encoder gradients', 'linear')))
+    """
+    parts = name.split("/")
+    own = 2 if parts[-1] == "grad" else 1
+    scope, title = parts[:-own], "/".join(parts[-own:])
+    if own == 2 and scope:
+        scope[0] += " gradients"
+    return title, tuple(scope)
+
+
+def scope_of_variable(name: str) -> tuple[str, ...]:
+    """The scope of a variable: that of the module which holds it."""
+    return tuple(name.replace("/", ".").split(".")[:-1])
+
+
 def readable(picture: Picture, largest: int = LARGEST) -> Picture:
     """The picture with at most ``largest`` boxes: joined by scope, and then with its middle left out.
 

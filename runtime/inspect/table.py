@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from lazyflow.runtime.dimensions import Size, evaluate
 from lazyflow.runtime.inspect.figures import InstructionSummary, ProgramSummary
-from lazyflow.runtime.inspect.words import aligned, clipped, counted, fitted, humanized, total, typed
+from lazyflow.runtime.inspect.words import (
+    aligned,
+    clipped,
+    counted,
+    fitted,
+    humanized,
+    named_briefly,
+    total,
+    typed,
+)
 
 WIDTH = 110  # columns of a screen
 _HEAD = ("", "instruction", "reads", "writes")
@@ -41,7 +50,7 @@ def _table(program: ProgramSummary, rows: int) -> list[str]:
     left = aligned(figures, right=(0, 2, 3))
     width = WIDTH - 2 - max(map(len, left)) - 4
     places = min(max(len(", ".join(lines)) for _, lines in words), width // 3)
-    right = [(fitted(members, width - places), fitted(lines, places)) for members, lines in words]
+    right = [(named_briefly(members, width - places), fitted(lines, places)) for members, lines in words]
     return aligned([(start, *end) for start, end in zip(left, right, strict=True)])
 
 

@@ -96,6 +96,25 @@ def fitted(parts: Sequence[str], width: int) -> str:
     return ""
 
 
+def named_briefly(names: Sequence[str], width: int) -> str:
+    """The names of ops, or where they do not fit, those of the layers and functions that they are part of.
+
+    >>> names = ("0/linear/add", "1/relu/le", "1/relu/where", "1/relu/where/grad")
+    >>> named_briefly(names, 60), named_briefly(names, 40)
+    ('0/linear/add, 1/relu/le, 1/relu/where, 1/relu/where/grad', '0/linear, 1/relu, 1/relu/grad')
+    """
+    if len(names) > width or len(", ".join(names)) > width:
+        names = tuple(dict.fromkeys(map(_part_of, names)))
+    return fitted(names, width)
+
+
+def _part_of(name: str) -> str:
+    *scope, last = name.split("/")
+    if last == "grad" and len(scope) > 1:
+        return "/".join([*scope[:-1], last])
+    return "/".join(scope) if scope and last != "grad" else name
+
+
 def names_of(origins: Iterable[schema.Origin]) -> tuple[str, ...]:
     """The names of the user's ops, each once, in order."""
     return tuple(dict.fromkeys(origin.name for origin in origins))

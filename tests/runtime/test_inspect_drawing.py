@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -150,6 +151,37 @@ def test_an_arrow_to_an_earlier_box_points_up():
     arranged = arrange(Picture("loop", boxes, (Arrow("a", "b"), Arrow("b", "a"))))
     assert sorted(line.up for line in arranged.lines) == [False, True]
     assert arranged.places["a"].y < arranged.places["b"].y
+
+
+def test_many_boxes_beside_each_other_become_several_rows():
+    boxes = tuple(Box(str(n), "kernel", str(n)) for n in range(41))
+    arranged = arrange(Picture("wide", boxes, tuple(Arrow(str(n), "40") for n in range(40))))
+    rows = Counter(place.y for place in arranged.places.values())
+    assert max(rows.values()) == 10
+    assert arranged.places["40"].y == max(rows)
+
+
+def test_draw_joins_scalar_variables_that_one_instruction_takes(tmp_path):
+    buffers = (
+        *(held("variable", f"opt/{name}", 1) for name in "abc"),
+        arena(1),
+        held("variable", "other", 1),
+    )
+    add = schema.Kernel(
+        space=(),
+        reads=(access(0), access(1), access(2)),
+        body=(
+            schema.Call(op="add", args=(0, 1), dtype="float32"),
+            schema.Call(op="add", args=(3, 2), dtype="float32"),
+        ),
+        writes=(schema.Write(value=4, to=access(3)),),
+    )
+    use = schema.Copy(space=(), source=access(4), to=access(3))
+    program = schema.Program(name="main", buffers=buffers, instructions=(add, use))
+    draw(schema.Document(name="scalars", programs=(program,)), tmp_path / "plan.svg")
+    shown = texts((tmp_path / "plan.svg").read_text())
+    assert {"3 scalars", "opt/a, opt/b, opt/c", "other"} <= set(shown)
+    assert "opt/a" not in shown
 
 
 def test_an_arrow_past_many_layers_becomes_a_note():

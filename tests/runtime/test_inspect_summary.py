@@ -89,7 +89,7 @@ def test_summary_of_a_long_program_stays_on_one_screen():
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) <= 110
     assert "and 2,984 smaller" in text
-    assert "…, +499 " in text
+    assert "layers.0, layers.1, layers.2, layers.3, +496 " in text
 
 
 @pytest.mark.parametrize(
