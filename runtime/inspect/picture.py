@@ -155,7 +155,9 @@ def grouped(
     homes = {box.key: home(box) for box in picture.boxes}
     groups: dict[str, list[Box]] = {}
     for box in picture.boxes:
-        groups[homes[box.key]] = [*groups.pop(homes[box.key], []), box]
+        members = groups.pop(homes[box.key], [])
+        groups[homes[box.key]] = members
+        members.append(box)
     boxes = tuple(merged(key, members) for key, members in groups.items())
     arrows = (replace(a, source=homes[a.source], target=homes[a.target]) for a in picture.arrows)
     return replace(picture, boxes=boxes, arrows=_thinned(a for a in arrows if a.source != a.target))

@@ -10,14 +10,12 @@ from lazyflow.runtime.inspect.layout import (
     LINE,
     PADDING,
     Arranged,
-    Line,
-    Point,
-    Rectangle,
     arrange,
     notes_of,
     title_of,
 )
 from lazyflow.runtime.inspect.picture import KINDS, Box, Picture, readable
+from lazyflow.runtime.inspect.routes import Line, Point, Rectangle
 
 _MARGIN, _BETWEEN, _HEAD, _HEADING = 24.0, 56.0, 74.0, 30.0
 _STYLE = """
