@@ -156,9 +156,9 @@ class Variable(Tensor):
         inputs = (tensor,) if when is None else (tensor, _check_condition(when, "assign"))
         graph = graph_of((self, *inputs), "assign")
         attributes = {"variable": self.ir, "guarded": when is not None}
-        op = make(
-            primitives.assign, [t.value for t in inputs], attributes, graph.origin(f"{self.name}.assign")
-        )
+        # the variable's name is a whole path: no scope is put before it
+        origins = graph.pinned or (Origin(f"{self.name}.assign", user_line()),)
+        op = make(primitives.assign, [t.value for t in inputs], attributes, origins)
         program.add_effect(op)
         return Tensor(graph, graph.append(op).output)
 

@@ -136,3 +136,9 @@ def test_one_compilation_serves_a_job_with_a_schedule_a_changed_rate_and_three_b
             out = session.run("train", x=feeds[0], y=feeds[1])
         assert session.backend.prepared == prepared
         assert 0 <= out["lr"] < 0.02
+
+
+def test_assignment_in_a_scope_is_named_by_the_path_of_its_variable_alone():
+    with lf.Graph() as graph, graph.program("count"), graph.scope("outer"):
+        counter = lf.Variable(0, (), name="outer/counter")
+        assert counter.assign(counter + 1).name == "outer/counter.assign"
