@@ -24,6 +24,24 @@ def batch_updates(graph: Graph, merge: bool = True) -> Graph:
     Args:
         graph: A graph behind ``fuse``.
         merge: Whether updates are batched; else each becomes a batch of one segment.
+
+    Updates share a batch where none needs the result of another; a large one has a batch of its own, so that
+    it need not wait. A gradient whose elements do not lie one after the other is copied first.
+
+    >>> from lazyflow.compiler.text import from_text, to_text
+    >>> print(to_text(batch_updates(from_text('''
+    ...     body flip
+    ...       %0 = placeholder name=p : float32[n]
+    ...       %1 = neg %0 : float32[n]
+    ...       fetch p = %1
+    ...     end
+    ...     var name=a trainable=True initial=0 : float32[3]
+    ...     var name=b trainable=True initial=0 : float32[4, 4]
+    ...     %0 = variable name=group : int32[]
+    ...     update body=flip variables=(a,) elements=0 %0
+    ...     update body=flip variables=(b,) elements=0 %0'''))).splitlines()[-1])
+    update_batch body={1=neg 0 :float32} results=(1,) segments=(((a,), 3), ((b,), 16))
+        elements=0 columns=0 %0 %0
     """
     bodies: dict[Graph, tuple[tuple[schema.Call, ...], tuple[int, ...]]] = {}
     new_ops: list[Op] = []

@@ -28,6 +28,21 @@ def emit(graph: Graph, source: str = "") -> tuple[schema.Document, Arrays]:
 
     Returns:
         The document, and the array of each of its constants.
+
+    >>> from lazyflow.compiler.text import from_text
+    >>> document, constants = emit(from_text('''
+    ...     %0 = placeholder name=x : float32[batch, 4]
+    ...     %1 = copy %0 : float32[batch, 4]
+    ...     fetch y = %1
+    ...     order %1
+    ...     slots (16*batch,) (16*batch,)
+    ...     buffer place=feed name=x slot=0 offset=0 size=4*batch : float32
+    ...     buffer place=arena slot=0 offset=0 size=4*batch : float32
+    ...     at %0 buffer=0 offset=0 strides=(4, 1)
+    ...     at %1 buffer=1 offset=0 strides=(4, 1)'''))
+    >>> copy = document.programs[0].instructions[0]
+    >>> copy.space, copy.source.strides, copy.to.buffer
+    (('batch', 4), (4, 1), 1)
     """
     origins = _Origins()
     constants = _Constants()

@@ -18,6 +18,23 @@ def fuse(graph: Graph, merge: bool = True) -> Graph:
 
     Returns:
         A graph without elementwise ops and reductions, in which each program has ops of its own.
+
+    An op joins a group of its inputs where the domains fit: the same elements, or the rows of what the group
+    reduces. Two reductions of a group run over the same axes. Costly work is done once; what is cheap may be
+    computed again in a later kernel, where that saves memory.
+
+    >>> from lazyflow.compiler.text import from_text, to_text
+    >>> print(to_text(fuse(from_text('''
+    ...     %0 = placeholder name=x : float32[batch, 10]
+    ...     %1 = exp %0 : float32[batch, 10]
+    ...     %2 = reduce_sum %1 axes=(1,) keepdims=True : float32[batch, 1]
+    ...     %3 = div %1 %2 : float32[batch, 10]
+    ...     fetch y = %3'''))))
+    %0 = placeholder name=x : float32[batch, 10]
+    %1 = kernel %0 space=(batch, 10) inner=1
+        body={1=exp 0 :float32; 2=reduce_sum 1 :float32; 3=div 1 2 :float32}
+        maps=((0, 1), (0, 1)) results=(3,) : float32[batch, 10]
+    fetch y = %1
     """
     new_ops: list[Op] = []
     leaves: set[Op] = set()

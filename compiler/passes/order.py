@@ -27,6 +27,23 @@ def order(graph: Graph) -> Graph:
 
     Returns:
         The graph with ``order`` set in its programs.
+
+    >>> from lazyflow.compiler.text import from_text, to_text
+    >>> print(to_text(order(from_text('''
+    ...     %0 = variable name=w : float32[4, 4]
+    ...     %1 = placeholder name=x : float32[4, 4]
+    ...     assign name=w %1
+    ...     %2 = matmul %0 %1 : float32[4, 4]
+    ...     fetch w = %0
+    ...     fetch y = %2'''))))
+    %0 = variable name=w : float32[4, 4]
+    %1 = placeholder name=x : float32[4, 4]
+    assign name=w %1
+    %2 = matmul %0 %1 : float32[4, 4]
+    %3 = copy %0 : float32[4, 4]
+    fetch w = %3
+    fetch y = %2
+    order %2 %3 !0
     """
     new_ops: dict[Op, None] = {}
     programs = {}

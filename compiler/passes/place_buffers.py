@@ -30,6 +30,21 @@ def place_buffers(graph: Graph) -> Graph:
 
     Returns:
         The graph with ``placement`` set in its programs.
+
+    >>> from lazyflow.compiler.text import from_text, to_text
+    >>> print(to_text(place_buffers(from_text('''
+    ...     %0 = placeholder name=x : float32[batch]
+    ...     %1 = copy %0 : float32[batch]
+    ...     %2 = reshape %1 : float32[1, batch]
+    ...     fetch y = %2
+    ...     order %1'''))).partition("order %1")[2])
+    <BLANKLINE>
+    slots (4*batch,) (4*batch,)
+    buffer place=feed name=x slot=0 offset=0 size=batch : float32
+    buffer place=arena slot=0 offset=0 size=batch : float32
+    at %0 buffer=0 offset=0 strides=(1,)
+    at %1 buffer=1 offset=0 strides=(1,)
+    at %2 buffer=1 offset=0 strides=(batch, 1)
     """
     constants = _Constants()
     programs, reasons = {}, list(graph.reasons)
