@@ -1,128 +1,131 @@
-"""A batched update as a function: one loop over the segments, one body over each segment's elements."""
+"""A batched update: one body over the elements of many segments, cut into items of a fixed length."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.kernel import KernelFunction
 from lazyflow.runtime.backends.cpu.lanes import from_stored
-from lazyflow.runtime.backends.cpu.nest import Read, make_nest
-from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer
-from lazyflow.runtime.dimensions import MAX_EXTENT, Size
+from lazyflow.runtime.backends.cpu.nest import Read, make_nest, weight
+from lazyflow.runtime.backends.cpu.tasks import Address, Shared, Tasks, Written
+from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, definition
+from lazyflow.runtime.dimensions import MAX_EXTENT
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.scalars import SCALARS
 
 _LENGTH = "length"  # the one size that the body of a segment depends on
+_ITEM = 32768  # elements that one thread updates at a time
 
 
-@dataclass
+@dataclass(frozen=True)
 class BatchFunction:
-    """Writes ``void batch(ptr buffers, ptr column...)`` and ``i64 batch.check(ptr buffers, ptr fault)``.
+    """Writes the function of a batched update; its range is that of the items.
 
-    The check gives 1 where the group index of a segment is out of range; it is made before any effect.
+    Its numbers are three per item: the segment, and where its elements begin and end. Its addresses are those
+    of the columns, then for each segment of what it reads, what it writes, and of its group.
     """
 
-    item: schema.KernelBatch
-    reads: list[DType]
-    columns: list[DType]
-    writes: list[DType]
-    groups: int
-
-    def text(self, name: str) -> tuple[str, Writer, Size]:
-        """The definition of the function under a name."""
-        part = f"{name}.segment"
-        body = self._body()
-        definitions = [self._tables(name), body.text(part), self._check(name)]
-        writer = Writer()
-        length = writer.slot("i64")
-        with writer.loop("0", str(len(self.item.segments))) as segment:
-            pointers = [self._pointer(writer, name, segment, i) for i in range(self._width)]
-            group = self._group(writer, pointers.pop())
-            scalars = [self._scalar(writer, i, group) for i in range(len(self.columns))]
-            place = writer.let(f"getelementptr i64, ptr @{name}.sizes, i64 {segment}")
-            count = writer.let(f"load i64, ptr {place}")
-            writer.line(f"store i64 {count}, ptr {length}")
-            given = [f"ptr {p}" for p in pointers[: len(self.reads)]]
-            given += scalars + [f"ptr {p}" for p in pointers[len(self.reads) :]]
-            end = count if body.range != 1 else "1"
-            writer.line(f"call void @{part}({', '.join(given)}, ptr {length}, i64 0, i64 {end})")
-        writer.line("ret void")
-        columns = "".join(f", ptr %column{i}" for i in range(len(self.columns)))
-        writer.functions |= body.writer.functions
-        writer.declarations |= body.writer.declarations
-        definitions.append(_definition(f"void @{name}(ptr %buffers{columns})", writer))
-        return "\n".join(definitions), writer, 1
+    body: tuple[schema.Call, ...]
+    results: tuple[int, ...]
+    reads: tuple[DType, ...]
+    columns: tuple[DType, ...]
+    strides: tuple[schema.Extent, ...]
+    writes: tuple[DType, ...]
 
     @property
-    def _width(self) -> int:
+    def width(self) -> int:
+        """The number of addresses of a segment."""
         return len(self.reads) + len(self.writes) + 1
 
-    def _tables(self, name: str) -> str:
-        segments = self.item.segments
-        rows = [[*s.reads, *s.writes, s.group] for s in segments]
-        table = ", ".join(f"i32 {number}" for row in rows for number in row)
-        sizes = ", ".join(f"i64 {segment.size}" for segment in segments)
-        return (
-            f"@{name}.buffers = private constant [{len(segments) * self._width} x i32] [{table}]\n"
-            f"@{name}.sizes = private constant [{len(segments)} x i64] [{sizes}]"
-        )
+    @property
+    def reduces(self) -> bool:
+        """Whether the body reduces over a segment, which then is one item."""
+        return any(call.op in SCALARS and SCALARS[call.op].reduction for call in self.body)
 
-    def _check(self, name: str) -> str:
+    def describe(self, name: str) -> tuple[Shared, Callable[[], Written]]:
+        """What callers need to know of the function, and its text when it is asked for."""
+        shared = Shared(name)
+        return shared, lambda: self._written(shared)
+
+    def _written(self, shared: Shared) -> Written:
+        part = f"{shared.name}.segment"
+        body = self._body()
         writer = Writer()
-        with writer.loop("0", str(len(self.item.segments))) as segment:
-            group = self._group(writer, self._pointer(writer, name, segment, self._width - 1))
-            with writer.branch(writer.let(f"icmp uge i64 {group}, {self.groups}")):
-                writer.line(f"store i64 {group}, ptr %fault")
-                writer.line("ret i64 1")
-                writer.block(writer.fresh("unreached"))
+        text = body.text(part)
+        length = writer.slot("i64")
+        items = writer.argument(0)
+        with writer.loop("%begin", "%end") as item:
+            row = writer.let(f"mul i64 {item}, 3")
+            segment, begin, end = (writer.element(items, "i64", row, i) for i in range(3))
+            first = writer.let(
+                f"add i64 {writer.let(f'mul i64 {segment}, {self.width}')}, {1 + len(self.columns)}"
+            )
+            pointers = [writer.element("%args", "ptr", first, i) for i in range(self.width)]
+            group = writer.let(f"sext i32 {writer.let(f'load i32, ptr {pointers.pop()}')} to i64")
+            writer.line(f"store i64 {end}, ptr {length}")
+            given = [f"ptr {p}" for p in pointers[: len(self.reads)]]
+            given += [self._scalar(writer, i, group) for i in range(len(self.columns))]
+            given += [f"ptr {p}" for p in pointers[len(self.reads) :]]
+            bounds = f"i64 {begin}, i64 {end}" if body.range != 1 else "i64 0, i64 1"
+            writer.line(f"call void @{part}({', '.join(given)}, ptr {length}, {bounds})")
         writer.line("ret i64 0")
-        return _definition(f"i64 @{name}.check(ptr %buffers, ptr %fault)", writer)
+        writer.functions |= body.writer.functions
+        writer.declarations |= body.writer.declarations
+        return Written(f"{text}\n{definition(shared.name, writer)}", writer, shared)
 
     def _body(self) -> KernelFunction:
         reads = [Read(dtype, [1]) for dtype in self.reads] + [Read(dtype, [0]) for dtype in self.columns]
-        reduces = any(call.op in SCALARS and SCALARS[call.op].reduction for call in self.item.body)
         writes = [Read(dtype, [1]) for dtype in self.writes]
-        nest = make_nest((_LENGTH,), int(reduces), reads, writes, self.item.body, list(self.item.results))
+        nest = make_nest((_LENGTH,), int(self.reduces), reads, writes, self.body, list(self.results))
         # variables are read and written in place
         return KernelFunction(nest, [_LENGTH], late_writes=True, scalars=len(self.columns))
 
-    def _pointer(self, writer: Writer, name: str, segment: str, position: int) -> str:
-        row = writer.let(f"mul i64 {segment}, {self._width}")
-        place = writer.let(f"add i64 {row}, {position}")
-        place = writer.let(f"getelementptr i32, ptr @{name}.buffers, i64 {place}")
-        number = writer.let(f"sext i32 {writer.let(f'load i32, ptr {place}')} to i64")
-        return writer.let(f"load ptr, ptr {writer.let(f'getelementptr ptr, ptr %buffers, i64 {number}')}")
-
-    def _group(self, writer: Writer, pointer: str) -> str:
-        return writer.let(f"sext i32 {writer.let(f'load i32, ptr {pointer}')} to i64")
-
     def _scalar(self, writer: Writer, column: int, group: str) -> str:
         dtype = self.columns[column]
-        (stride,) = self.item.columns[column].strides
-        place = writer.let(f"mul i64 {group}, {stride}")
-        place = writer.let(f"getelementptr {STORED[dtype]}, ptr %column{column}, i64 {place}")
-        value = from_stored(writer, 1, writer.let(f"load {STORED[dtype]}, ptr {place}"), dtype)
-        return f"{COMPUTED[dtype]} {value}"
+        place = writer.let(f"mul i64 {group}, {self.strides[column]}")
+        stored = writer.element(writer.argument(1 + column), STORED[dtype], place, 0)
+        return f"{COMPUTED[dtype]} {from_stored(writer, 1, stored, dtype)}"
 
 
-def _definition(head: str, writer: Writer) -> str:
-    lines = "\n".join(["entry:", *writer.entry, *writer.lines])
-    return f"define internal {head} #0 {{\n{lines}\n}}"
-
-
-def batch_function(program: schema.Program, item: schema.KernelBatch) -> BatchFunction:
-    """The writer of a batched update's function."""
+def add_batch(tasks: Tasks, item: schema.KernelBatch) -> None:
+    """Call the function of a batched update."""
     first = item.segments[0]
 
-    def dtype(number: int) -> DType:
-        return dtypes.ALL[program.buffers[number].dtype]
+    def kept(buffers: tuple[int, ...]) -> tuple[DType, ...]:
+        return tuple(dtypes.ALL[tasks.program.buffers[number].dtype] for number in buffers)
 
-    columns = [dtype(access.buffer) for access in item.columns]
-    groups = min((_rows(program, access) for access in item.columns), default=MAX_EXTENT)
-    return BatchFunction(
-        item, [dtype(n) for n in first.reads], columns, [dtype(n) for n in first.writes], groups
+    function = BatchFunction(
+        item.body,
+        item.results,
+        kept(first.reads),
+        kept(tuple(column.buffer for column in item.columns)),
+        tuple(column.strides[0] for column in item.columns),
+        kept(first.writes),
     )
+    shared = tasks.module.function(("batch", function), function.describe)
+    args: list[Address] = [tasks.address(column) for column in item.columns]
+    numbers: list[int] = []
+    for index, segment in enumerate(item.segments):
+        args += [(buffer, 0) for buffer in (*segment.reads, *segment.writes, segment.group)]
+        step = segment.size if function.reduces else _ITEM
+        for begin in range(0, segment.size, max(1, step)):
+            numbers += [index, begin, min(begin + step, segment.size)]
+    total = sum(segment.size for segment in item.segments) * (weight(item.body) + function.width)
+    tasks.add(shared._replace(extent=len(numbers) // 3, work=total), args, tuple(numbers))
+
+
+def add_group_check(tasks: Tasks, item: schema.KernelBatch) -> None:
+    """Refuse the group index of a segment for which the columns have no row."""
+    groups = count_groups(tasks.program, item)
+    args: list[Address] = [(tasks.faults, 0), *((segment.group, 0) for segment in item.segments)]
+    tasks.add(Shared("lazyflow.check_groups", len(item.segments)), args, (groups,))
+
+
+def count_groups(program: schema.Program, item: schema.KernelBatch) -> int:
+    """How many rows all columns have."""
+    return min((_rows(program, access) for access in item.columns), default=MAX_EXTENT)
 
 
 def _rows(program: schema.Program, access: schema.Access) -> int:

@@ -8,20 +8,37 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-import llvmlite.binding as llvm
+NAMES = ("sgemm", "dgemm")
+_SETTINGS = ("scipy_openblas_{}_num_threads", "openblas_{}_num_threads")
+_SUFFIXES = ("", "64_")
 
-_NAMES = ("sgemm", "dgemm")
-_loaded: list[ModuleType] = []
+
+class Blas:
+    """The functions of BLAS, as addresses.
+
+    Attributes:
+        functions: Those of NAMES.
+        setters: Those that set and tell the number of its threads, or zeros: it has one thread then, or its
+            own way to choose them.
+    """
+
+    def __init__(self) -> None:
+        self._module = _cython_blas()  # unloading it would leave the addresses dangling
+        self.functions = [_address(self._module.__pyx_capi__[name]) for name in NAMES]
+        self.setters = _thread_setters(self._module)
 
 
-def load() -> None:
-    """Let compiled code call BLAS as ``lazyflow_sgemm`` and ``lazyflow_dgemm``."""
-    if _loaded:
-        return
-    module = _cython_blas()
-    _loaded.append(module)  # unloading it would leave the pointers dangling
-    for name in _NAMES:
-        llvm.add_symbol(f"lazyflow_{name}", _address(module.__pyx_capi__[name]))
+def _thread_setters(module: ModuleType) -> tuple[int, int]:
+    """Looked up from the module's own library, which looks into those that it is linked with."""
+    library = ctypes.CDLL(module.__file__)
+    for pattern in _SETTINGS:
+        for suffix in _SUFFIXES:
+            names = [pattern.format(verb) + suffix for verb in ("set", "get")]
+            found = [getattr(library, name, None) for name in names]
+            addresses = [ctypes.cast(f, ctypes.c_void_p).value or 0 for f in found if f is not None]
+            if len(addresses) == len(names):
+                return addresses[0], addresses[1]
+    return 0, 0
 
 
 def _cython_blas() -> ModuleType:

@@ -1,26 +1,51 @@
-"""The cpu backend: each program is one native function, compiled for this host."""
+"""The cpu backend: each program is one native call, of code compiled for this host."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.backend import Array, Outcome, aligned, check_index, formatted, round_up
-from lazyflow.runtime.backends.cpu import blas
-from lazyflow.runtime.backends.cpu.calls import Module
-from lazyflow.runtime.backends.cpu.jit import Machine, module_text
-from lazyflow.runtime.backends.cpu.program import ProgramFunction
-from lazyflow.runtime.dimensions import Size, evaluate, parse
-from lazyflow.runtime.errors import LazyflowError, OutOfRangeError
+from lazyflow.runtime import schema
+from lazyflow.runtime.backends.backend import Array, Outcome, aligned, formatted, round_up
+from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives, count_buffers
+from lazyflow.runtime.backends.cpu.blas import Blas
+from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
+from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Machine, module_text
+from lazyflow.runtime.backends.cpu.pool import Pool, get_num_threads
+from lazyflow.runtime.backends.cpu.program import program_tasks
+from lazyflow.runtime.backends.cpu.table import Table, address
+from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.dimensions import evaluate, parse
 
 _KEPT_BINDINGS = 32
-_machine: list[Machine] = []
+_NATIVE = ("flag", "check_groups", "product.float32", "product.float64")  # of the driver
 
-Native = Callable[[Any, Any, Any], int]
+
+class Host:
+    """What all sessions of this process share: the compiler, the driver, BLAS, the worker threads."""
+
+    def __init__(self) -> None:
+        self.machine = Machine()
+        self._engine = self.machine.load(self.machine.compile(driver_text() + ATTRIBUTES))
+        self.blas = Blas()
+        self._blas = np.zeros(BlasWord.SIZE, np.int64)
+        self._blas[[BlasWord.SET, BlasWord.GET]] = self.blas.setters
+        blas_words = address(self._blas) if all(self.blas.setters) else 0
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._address("work"))
+        self.pool = Pool(work)
+        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self._address("run"))
+        self.natives = Natives(self.pool.words, blas_words, self.blas.functions)
+        self.functions = {f"lazyflow.{name}": self._address(name) for name in _NATIVE}
+
+    def _address(self, name: str) -> int:
+        found: int = self._engine.get_function_address(f"lazyflow.{name}")
+        return found
+
+
+_hosts: list[Host] = []
 
 
 class CpuBackend:
@@ -39,25 +64,27 @@ class CpuBackend:
         self.variables: dict[str, Array] = {}
         self.arena = aligned(0)
         self.prepared = 0
+        if not _hosts:
+            _hosts.append(Host())
+        self.host = _hosts[0]
         self._programs = {program.name: program for program in document.programs}
-        self._native = self._compile()
-        self._bindings: dict[object, _Binding] = {}
+        self._tables = self._prepare()
+        self._bindings: dict[object, Binding] = {}
         self._printed: dict[tuple[str, int], bytes] = {}
 
-    def _compile(self) -> dict[str, Native]:
-        if not _machine:
-            _machine.append(Machine())
-            blas.load()
+    def _prepare(self) -> dict[str, Table]:
         module = Module()
-        for number, program in enumerate(self.document.programs):
-            ProgramFunction(program, module).write(f"program.{number}")
+        tasks = {program.name: program_tasks(program, module) for program in self.document.programs}
+        self._engine = self.host.machine.load(self.host.machine.compile(module_text(module.written())))
+        functions = dict(self.host.functions)
+        for name in {task.function for each in tasks.values() for task in each} - functions.keys():
+            functions[name] = self._engine.get_function_address(name)
+        tables = {}
+        for program in self.document.programs:
+            count = count_buffers(program)
+            tables[program.name] = Table(tasks[program.name], program.dimensions, count, functions)
             self.prepared += 1
-        self._engine = _machine[0].compile(module_text(module.functions, module.writers))
-        signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-        return {
-            program.name: signature(self._engine.get_function_address(f"program.{number}"))
-            for number, program in enumerate(self.document.programs)
-        }
+        return tables
 
     def place(self, variables: Mapping[str, Array]) -> None:
         """Let the variables live in these arrays."""
@@ -67,21 +94,18 @@ class CpuBackend:
     def run(self, program: str, feeds: Mapping[str, Array], sizes: Mapping[str, int]) -> Outcome:
         """Run a program once."""
         binding = self._bind(program, sizes)
-        for position, name in binding.fed:
-            binding.addresses[position] = feeds[name].__array_interface__["data"][0]
-        status = self._native[program](binding.buffers, binding.sizes, binding.fault)
+        self.host.pool.use(get_num_threads())
+        binding.feed(feeds)
+        status = self.host.run(binding.job)
         if status:
-            binding.explain(self.document, int(status) - 1, feeds)
-        fetches = {name: np.array(view, order="C") for name, view in binding.fetches}
-        for fetch in binding.fetched_feeds:
-            fetches[fetch.name] = np.array(binding.view(fetch.source, fetch.shape, feeds), order="C")
-        return Outcome(fetches, self._lines(binding) if binding.prints else [])
+            binding.explain(self.document, status - 1, feeds)
+        return Outcome(binding.fetch(feeds), self._lines(binding) if binding.prints else [])
 
-    def _lines(self, binding: _Binding) -> list[str]:
+    def _lines(self, binding: Binding) -> list[str]:
         lines = []
         for number, (flag, value) in binding.prints.items():
-            instruction = binding.program.instructions[number]
-            if not flag[0] or not isinstance(instruction, schema.Print):
+            instruction: Any = binding.program.instructions[number]
+            if not flag[0]:
                 continue
             flag[0] = 0
             key = (binding.program.name, number)
@@ -90,8 +114,8 @@ class CpuBackend:
                 lines.append(formatted(instruction.text, value))
         return lines
 
-    def _bind(self, name: str, sizes: Mapping[str, int]) -> _Binding:
-        key = (name, tuple(sorted(sizes.items())))
+    def _bind(self, name: str, sizes: Mapping[str, int]) -> Binding:
+        key = (name, tuple(sizes.items())) if len(sizes) < 2 else (name, tuple(sorted(sizes.items())))
         binding = self._bindings.get(key)
         if binding is not None:
             return binding
@@ -102,88 +126,13 @@ class CpuBackend:
             self.arena = aligned(sum(slots))
         if len(self._bindings) >= _KEPT_BINDINGS:
             del self._bindings[next(iter(self._bindings))]
-        binding = self._bindings[key] = _Binding(self, program, sizes, slots)
+        starts = np.cumsum([0, *slots]).tolist()
+        memory = Memory(self.arena, starts, self.variables, self.constants)
+        filled = self._tables[name].fill(sizes)
+        binding = Binding(program, sizes, filled, memory, self.host.natives)
+        self._bindings[key] = binding
         return binding
 
 
-def _value(extent: schema.Extent | Size, sizes: Mapping[str, int]) -> int:
+def _value(extent: schema.Extent, sizes: Mapping[str, int]) -> int:
     return evaluate(parse(extent) if isinstance(extent, str) else extent, sizes)
-
-
-class _Binding:
-    """The addresses of a program's buffers for given sizes."""
-
-    def __init__(
-        self, backend: CpuBackend, program: schema.Program, sizes: Mapping[str, int], slots: list[int]
-    ) -> None:
-        self.backend, self.program, self.values = backend, program, dict(sizes)
-        starts = np.cumsum([0, *slots]).tolist()
-        prints = [i for i, item in enumerate(program.instructions) if isinstance(item, schema.Print)]
-        self.addresses = np.zeros(len(program.buffers) + 2 * len(prints), np.uintp)
-        self.fed: list[tuple[int, str]] = []
-        self.memory: list[Array | None] = []
-        for position, buffer in enumerate(program.buffers):
-            self.memory.append(self._memory(buffer, starts))
-            if buffer.place == "feed":
-                self.fed.append((position, buffer.name))
-            else:
-                self.addresses[position] = self._address(position)
-        self.prints = {number: self._print(j, number) for j, number in enumerate(prints)}
-        self._sizes = np.array([sizes[name] for name in program.dimensions] or [0], np.int64)
-        self._fault = np.zeros(1, np.int64)
-        self.buffers, self.sizes, self.fault = (
-            self.addresses.ctypes.data,
-            self._sizes.ctypes.data,
-            self._fault.ctypes.data,
-        )
-        fetches = program.fetches
-        self.fetched_feeds = [f for f in fetches if program.buffers[f.source.buffer].place == "feed"]
-        self.fetches = [
-            (f.name, self.view(f.source, f.shape, {})) for f in fetches if f not in self.fetched_feeds
-        ]
-
-    def _memory(self, buffer: schema.Buffer, starts: list[int]) -> Array | None:
-        if buffer.place == "arena":
-            size = _value(buffer.size, self.values)
-            start = starts[buffer.slot] + buffer.offset
-            return np.ndarray((size,), dtypes.ALL[buffer.dtype], self.backend.arena, start)
-        if buffer.place == "variable":
-            return self.backend.variables[buffer.name].reshape(-1)
-        return self.backend.constants[buffer.name].reshape(-1) if buffer.place == "constant" else None
-
-    def _address(self, position: int) -> int:
-        memory = self.memory[position]
-        address: int = memory.__array_interface__["data"][0] if memory is not None else 0
-        return address
-
-    def _print(self, position: int, number: int) -> tuple[Array, Array]:
-        item = self.program.instructions[number]
-        if not isinstance(item, schema.Print):
-            raise LazyflowError(f"instruction {number} is no print")
-        shape = tuple(_value(e, self.values) for e in item.space)
-        value = np.zeros(shape, dtypes.ALL[self.program.buffers[item.source.buffer].dtype])
-        flag = np.zeros(1, np.uint8)
-        base = len(self.program.buffers) + 2 * position
-        self.addresses[base], self.addresses[base + 1] = value.ctypes.data, flag.ctypes.data
-        return flag, value
-
-    def view(self, access: schema.Access, shape: schema.Extents, feeds: Mapping[str, Array]) -> Array:
-        """What an access sees over a space."""
-        buffer = self.program.buffers[access.buffer]
-        memory = self.memory[access.buffer]
-        if memory is None:
-            memory = feeds[buffer.name].reshape(-1)
-        dtype = dtypes.ALL[buffer.dtype]
-        strides = tuple(_value(s, self.values) * dtype.itemsize for s in access.strides)
-        extents = tuple(_value(e, self.values) for e in shape)
-        offset = _value(access.offset, self.values) * dtype.itemsize
-        return np.ndarray(extents, dtype, memory.view(np.uint8), offset, strides)
-
-    def explain(self, document: schema.Document, number: int, feeds: Mapping[str, Array]) -> None:
-        """Raise the error of the instruction that failed."""
-        item = self.program.instructions[number]
-        if isinstance(item, schema.Gather | schema.ScatterAdd | schema.Check):
-            limit = item.size if isinstance(item, schema.Check) else item.axis_size
-            index = self.view(item.index, item.space, feeds)
-            check_index(index, _value(limit, self.values), document, item)
-        raise OutOfRangeError(f"group index {int(self._fault[0])} is outside of its optimizer's groups")

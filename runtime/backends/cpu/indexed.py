@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.kernel import Sizes
 from lazyflow.runtime.backends.cpu.lanes import apply, from_stored, to_stored
 from lazyflow.runtime.backends.cpu.nest import LANES, Read, as_size
-from lazyflow.runtime.backends.cpu.writer import STORED, Writer, is_unsigned, vector
-from lazyflow.runtime.dimensions import Size
+from lazyflow.runtime.backends.cpu.sizes import Sizes
+from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks, Written
+from lazyflow.runtime.backends.cpu.writer import STORED, Writer, definition, is_unsigned, vector
+from lazyflow.runtime.dimensions import Size, elements
 from lazyflow.runtime.dtypes import DType
 
 
-@dataclass
+@dataclass(frozen=True)
 class IndexFunction:
-    """Writes ``i64 f(ptr a, ptr b, ptr c, ptr sizes, ptr fault)``; 1 where an index is out of range.
+    """Writes the function of an instruction that follows indices.
 
-    ``reads`` are the instruction's accesses in the order of its fields: table, index, out or source.
+    ``reads`` are the instruction's accesses in the order of its fields: table, index, out or source. Its
+    addresses are theirs, then where an index goes that is out of range.
     """
 
     item: schema.Gather | schema.ScatterAdd | schema.Check
@@ -30,7 +32,8 @@ class IndexFunction:
     def key(self) -> object:
         """Equal for instructions that can share one function."""
         shape = tuple((r.dtype, tuple(r.strides)) for r in self.reads)
-        return type(self.item), self.item.space, self._limit, self._step, shape, self.names
+        kind = type(self.item).__name__
+        return kind, self.item.space, self._limit, self._step, shape, self.names
 
     @property
     def _limit(self) -> schema.Extent:
@@ -40,46 +43,57 @@ class IndexFunction:
     def _step(self) -> schema.Extent:
         return 0 if isinstance(self.item, schema.Check) else self.item.axis_stride
 
-    def text(self, name: str) -> tuple[str, Writer, Size]:
-        """The definition of the function under a name."""
+    @property
+    def _looped(self) -> list[Size]:
+        extents = [as_size(e) for e in self.item.space]
+        return extents[:-1] if self._moves_together else extents
+
+    def describe(self, name: str) -> tuple[Shared, Callable[[], Written]]:
+        """What callers need to know of the function, and its text when it is asked for."""
+        # sums into one place have one order, so that one thread makes them
+        alone = isinstance(self.item, schema.ScatterAdd) or not self._looped
+        moved = elements(as_size(e) for e in self.item.space)
+        shared = Shared(name, 1 if alone else self._looped[0], moved * 4)
+        return shared, lambda: self._written(shared)
+
+    def _written(self, shared: Shared) -> Written:
         writer = Writer()
         sizes = Sizes(writer, self.names)
-        extents = [as_size(e) for e in self.item.space]
         index = self.reads[0 if isinstance(self.item, schema.Check) else 1]
-        together = self._moves_together(extents, index)
         if isinstance(self.item, schema.ScatterAdd):
             self._clear(writer, sizes)
         with ExitStack() as loops:
-            looped = extents[:-1] if together else extents
-            place = [loops.enter_context(writer.loop("0", sizes[e])) for e in looped]
-            place += ["0"] if together else []
-            found = self._checked(writer, sizes, index, place)
-            if together:
-                self._move_row(writer, sizes, place, found, extents[-1])
+            place: list[str] = []
+            for axis, extent in enumerate(self._looped):
+                bounds = ("%begin", "%end") if axis == 0 and shared.extent != 1 else ("0", sizes[extent])
+                place.append(loops.enter_context(writer.loop(*bounds)))
+            found = self._checked(writer, sizes, index, place + ["0"] * self._moves_together)
+            if self._moves_together:
+                self._move_row(writer, sizes, place, found, as_size(self.item.space[-1]))
             elif not isinstance(self.item, schema.Check):
                 self._move(writer, sizes, place, found, 1)
         writer.line("ret i64 0")
-        pointers = ", ".join(f"ptr %a{i}" for i in range(len(self.reads)))
-        head = f"define internal i64 @{name}({pointers}, ptr %sizes, ptr %fault) #0"
-        lines = "\n".join(["entry:", *writer.entry, *writer.lines])
-        return f"{head} {{\n{lines}\n}}", writer, 1
+        return Written(definition(shared.name, writer), writer, shared)
 
-    def _moves_together(self, extents: list[Size], index: Read) -> bool:
+    @property
+    def _moves_together(self) -> bool:
         """Whether whole rows move: one index for the last axis, along which all memory is contiguous."""
-        if isinstance(self.item, schema.Check) or not extents:
+        if isinstance(self.item, schema.Check) or not self.item.space:
             return False
-        table, moved = self.reads[0], self.reads[2]
+        table, index, moved = self.reads
         return index.strides[-1] == 0 and table.strides[-1] == 1 and moved.strides[-1] == 1
 
     def _checked(self, writer: Writer, sizes: Sizes, index: Read, place: list[str]) -> str:
         number = 0 if isinstance(self.item, schema.Check) else 1
         type_ = STORED[index.dtype]
-        found = writer.let(f"load {type_}, ptr {_address(writer, sizes, f'%a{number}', index, place)}")
+        found = writer.let(
+            f"load {type_}, ptr {_address(writer, sizes, writer.argument(number), index, place)}"
+        )
         if type_ != "i64":
             found = writer.let(f"{'zext' if is_unsigned(index.dtype) else 'sext'} {type_} {found} to i64")
         outside = writer.let(f"icmp uge i64 {found}, {sizes[as_size(self._limit)]}")
         with writer.branch(outside):
-            writer.line(f"store i64 {found}, ptr %fault")
+            writer.line(f"store i64 {found}, ptr {writer.argument(len(self.reads))}")
             writer.line("ret i64 1")
             writer.block(writer.fresh("unreached"))
         return found
@@ -87,16 +101,16 @@ class IndexFunction:
     def _move_row(self, writer: Writer, sizes: Sizes, place: list[str], found: str, extent: Size) -> None:
         width = LANES
         with writer.loop("0", sizes[extent], width) as lane:
-            self._move(writer, sizes, [*place[:-1], lane], found, width)
+            self._move(writer, sizes, [*place, lane], found, width)
         with writer.loop(writer.whole_steps("0", sizes[extent], width), sizes[extent]) as lane:
-            self._move(writer, sizes, [*place[:-1], lane], found, 1)
+            self._move(writer, sizes, [*place, lane], found, 1)
 
     def _move(self, writer: Writer, sizes: Sizes, place: list[str], found: str, width: int) -> None:
         table, moved = self.reads[0], self.reads[2]
         step = writer.let(f"mul i64 {found}, {sizes[as_size(self._step)]}")
-        entry = writer.let(f"getelementptr {STORED[table.dtype]}, ptr %a0, i64 {step}")
+        entry = writer.let(f"getelementptr {STORED[table.dtype]}, ptr {writer.argument(0)}, i64 {step}")
         entry = _address(writer, sizes, entry, table, place)
-        other = _address(writer, sizes, "%a2", moved, place)
+        other = _address(writer, sizes, writer.argument(2), moved, place)
         type_, align = vector(STORED[table.dtype], width), table.dtype.itemsize
         if isinstance(self.item, schema.Gather):
             value = writer.let(f"load {type_}, ptr {entry}, align {align}")
@@ -111,7 +125,7 @@ class IndexFunction:
         writer.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         total = sizes[self._table_elements()]
         size = writer.let(f"mul i64 {total}, {self.reads[0].dtype.itemsize}")
-        writer.line(f"call void @llvm.memset.p0.i64(ptr %a0, i8 0, i64 {size}, i1 false)")
+        writer.line(f"call void @llvm.memset.p0.i64(ptr {writer.argument(0)}, i8 0, i64 {size}, i1 false)")
 
     def _table_elements(self) -> Size:
         table = self.reads[0]
@@ -136,8 +150,11 @@ def _address(writer: Writer, sizes: Sizes, pointer: str, access: Read, place: li
     return writer.let(f"getelementptr {STORED[access.dtype]}, ptr {pointer}, i64 {offset}")
 
 
-def index_function(
-    item: schema.Gather | schema.ScatterAdd | schema.Check, reads: Sequence[Read], names: tuple[str, ...]
-) -> IndexFunction:
-    """The writer of the function of an instruction that follows indices."""
-    return IndexFunction(item, reads, names)
+def add_indexed(tasks: Tasks, item: schema.Gather | schema.ScatterAdd | schema.Check) -> None:
+    """Call the function of an instruction that follows indices."""
+    parts = [item.index]
+    if not isinstance(item, schema.Check):
+        parts = [item.table, item.index, item.out if isinstance(item, schema.Gather) else item.source]
+    function = IndexFunction(item, [tasks.read(a) for a in parts], tasks.program.dimensions)
+    shared = tasks.module.function(function.key, function.describe)
+    tasks.add(shared, [*(tasks.address(a) for a in parts), (tasks.faults, 0)])

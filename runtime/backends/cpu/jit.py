@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import llvmlite.binding as llvm
 
+from lazyflow.runtime.backends.cpu.lanes import define_philox
+from lazyflow.runtime.backends.cpu.tasks import Written
 from lazyflow.runtime.backends.cpu.vectormath import define
-from lazyflow.runtime.backends.cpu.writer import Writer
 
 ATTRIBUTES = """
 attributes #0 = { nounwind "prefer-vector-width"="512" }
+attributes #2 = { nounwind noinline "prefer-vector-width"="512" }
 attributes #1 = { nounwind inlinehint "prefer-vector-width"="512" }
 !0 = !{}
 """
@@ -66,31 +68,42 @@ class Machine:
             cpu=self.cpu, features=self.features, opt=2, reloc="default", codemodel="jitdefault", jit=True
         )
 
-    def compile(self, text: str) -> llvm.ExecutionEngine:
-        """Optimise and link a module; its functions' addresses can be asked for afterwards."""
+    def compile(self, text: str, level: int = 2) -> bytes:
+        """The object code of a module."""
         module = llvm.parse_assembly(text)
         module.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options = llvm.create_pipeline_tuning_options(speed_level=level)
         options.loop_vectorization = False  # the lanes are explicit: their number decides the bits of sums
         options.slp_vectorization = False
         target = self._target_machine()
         builder = llvm.create_pass_builder(target, options)
         builder.getModulePassManager().run(module, builder)
-        engine = llvm.create_mcjit_compiler(module, target)
+        code: bytes = target.emit_object(module)
+        return code
+
+    def load(self, code: bytes) -> llvm.ExecutionEngine:
+        """Object code, linked into this process; its functions' addresses can be asked for afterwards."""
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._target_machine())
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         return engine
 
 
-def module_text(functions: Iterable[str], writers: Iterable[Writer]) -> str:
+def module_text(written: Iterable[Written]) -> str:
     """A whole module: the functions, and what they use of vectormath and of the C library."""
-    used = sorted({item for writer in writers for item in writer.functions})
-    declarations = {text for writer in writers for text in writer.declarations}
+    written = list(written)
+    used = sorted({item for each in written for item in each.writer.functions})
+    declarations = {text for each in written for text in each.writer.declarations}
     definitions = []
     for name, width in used:
+        if name == "philox":
+            definitions.append(define_philox(width))
+            continue
         definition, needs = define(name, width)
         definitions.append(definition)
         declarations |= needs
     if any("@lazyflow.power(" in text for text in declarations):
         declarations = {text for text in declarations if "@lazyflow.power(" not in text}
         definitions.append(POWER)
-    return "\n".join([*sorted(declarations), *definitions, *functions, ATTRIBUTES])
+    texts = [each.text for each in written]
+    return "\n".join([*sorted(declarations), *definitions, *texts, ATTRIBUTES])

@@ -12,39 +12,24 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.backends.cpu.lanes import Lanes, apply, from_stored, rounded, to_stored
+from lazyflow.runtime.backends.cpu.accumulator import Accumulator
+from lazyflow.runtime.backends.cpu.lanes import apply, from_stored, rounded, to_stored
 from lazyflow.runtime.backends.cpu.nest import COSTLY, GENERATORS, SCRATCH_LIMIT, Nest, Read, as_size
-from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, number, splat, suffix, vector
-from lazyflow.runtime.dimensions import Dimension, Size
+from lazyflow.runtime.backends.cpu.sizes import Sizes
+from lazyflow.runtime.backends.cpu.writer import (
+    COMPUTED,
+    STORED,
+    Writer,
+    definition,
+    number,
+    splat,
+    suffix,
+    vector,
+)
+from lazyflow.runtime.dimensions import Size
 
 Values = dict[int, str]
-
-
-class Sizes:
-    """The values of sizes inside a function: computed once, in its first block, from the named dimensions."""
-
-    def __init__(self, writer: Writer, names: Sequence[str]) -> None:
-        self.writer = writer
-        self.names = names
-        self._known: dict[Size, str] = {}
-
-    def __getitem__(self, size: Size) -> str:
-        if isinstance(size, int):
-            return str(size)
-        if size not in self._known:
-            with self.writer.at_entry():
-                self._known[size] = self._compute(size)
-        return self._known[size]
-
-    def _compute(self, size: Dimension) -> str:
-        writer, total = self.writer, "0"
-        for monomial, coefficient in size.terms:
-            product = str(coefficient)
-            for name in monomial:
-                place = writer.let(f"getelementptr i64, ptr %sizes, i64 {self.names.index(name)}")
-                product = writer.let(f"mul i64 {product}, {writer.let(f'load i64, ptr {place}')}")
-            total = writer.let(f"add i64 {total}, {product}")
-        return total
+_SHARED_LANES = 64
 
 
 class Reach(NamedTuple):
@@ -99,6 +84,20 @@ class KernelFunction:
         lines = "\n".join(["entry:", *writer.entry, *writer.lines])
         return f"define internal void @{name}({', '.join(parameters)}) #0 {{\n{lines}\n}}"
 
+    def entry(self, name: str) -> str:
+        """The same as a native function of a task (see ``tasks``)."""
+        outer = Writer()
+        accesses = [f"ptr {outer.argument(i)}" for i in range(self.nest.arity + len(self.nest.writes))]
+        given = ", ".join([*accesses, "ptr %sizes", "i64 %begin", "i64 %end"])
+        outer.line(f"call void @{name}.body({given})")
+        outer.line("ret i64 0")
+        return f"{self.text(f'{name}.body')}\n{definition(name, outer)}"
+
+    @property
+    def granule(self) -> int:
+        """Where lanes run along the shared loop, threads take whole steps of them, and whole cache lines."""
+        return _SHARED_LANES if self.nest.columns or (not self.nest.outer and self.range != 1) else 1
+
     @property
     def range(self) -> Size:
         """The extent of the loop that %begin and %end bound; 1 where the nest cannot be shared."""
@@ -135,7 +134,7 @@ class KernelFunction:
             return
         nest, writer, width = self.nest, self.writer, self.nest.width
         start, stop = ("%begin", "%end") if shared else ("0", self.sizes[nest.extents[nest.lane_axis]])
-        totals = {v: Accumulator(self, v, width) for v in self._reduced_in(stage)}
+        totals = {v: Accumulator(nest, writer, self.sizes, v, width) for v in self._reduced_in(stage)}
         with self._inner_loops(index, skip=nest.lane_axis) as place:
             for lane, mask in self._lanes(start, stop):
                 self._point(stage, wanted, row, place(lane), Reach(width, 1, mask), totals)
@@ -174,7 +173,10 @@ class KernelFunction:
         for stage in range(self.passes):
             wanted = self._wanted(stage)
             if wanted:
-                totals = {v: Accumulator(self, v, reach.width) for v in self._reduced_in(stage)}
+                totals = {
+                    v: Accumulator(self.nest, self.writer, self.sizes, v, reach.width)
+                    for v in self._reduced_in(stage)
+                }
                 with self._inner_loops(index, skip=None) as place:
                     self._point(stage, wanted, row, place(None), reach, totals)
                 for value, total in totals.items():
@@ -388,97 +390,3 @@ class _Place:
         if lane is not None:
             known[self._lane_axis] = lane
         return [known[axis] for axis in range(self._axes)]
-
-
-class Accumulator:
-    """A reduction on lanes, in memory that LLVM turns into registers."""
-
-    def __init__(self, function: KernelFunction, value: int, width: int) -> None:
-        nest = function.nest
-        call = nest.body[value - nest.arity]
-        self.op, self.width, self.writer, self.function = call.op, width, function.writer, function
-        self.dtype = nest.dtype(call.args[0])
-        wide = dtypes.float32 if self.dtype in dtypes.HALF else self.dtype
-        self.lanes = Lanes(self.writer, width, wide)
-        self.slot = self.writer.slot(self.lanes.type)
-        self.writer.line(f"store {self.lanes.type} {self.lanes.number(self._neutral())}, ptr {self.slot}")
-        self.position = self.writer.slot("i64") if self.op == "argmax" else ""
-        if self.position:
-            self.writer.line(f"store i64 -1, ptr {self.position}")
-
-    def _neutral(self) -> bool | int | float:
-        if self.op == "reduce_sum":
-            return 0
-        lowest = self.op in ("reduce_max", "argmax")
-        if self.dtype in dtypes.FLOATING:
-            return float("-inf") if lowest else float("inf")
-        if self.dtype == dtypes.bool_:
-            return not lowest
-        bits: int = 8 * self.dtype.itemsize
-        if self.lanes.unsigned:
-            return 0 if lowest else 2**bits - 1
-        return -(2 ** (bits - 1)) if lowest else 2 ** (bits - 1) - 1
-
-    def load(self) -> str:
-        """What has been gathered."""
-        if self.op == "argmax":
-            return self.writer.let(f"load i64, ptr {self.position}")
-        return self.writer.let(f"load {self.lanes.type}, ptr {self.slot}")
-
-    def add(self, x: str, place: list[str], mask: str | None) -> None:
-        """Take one more element per lane."""
-        if self.op == "argmax":
-            self._add_position(x, place)
-            return
-        if mask is not None:
-            x = self.lanes.select(mask, x, self.lanes.number(self._neutral()))
-        total = self._combine(self.lanes, self.writer.let(f"load {self.lanes.type}, ptr {self.slot}"), x)
-        self.writer.line(f"store {self.lanes.type} {total}, ptr {self.slot}")
-
-    def _combine(self, lanes: Lanes, a: str, b: str) -> str:
-        name = {"reduce_sum": "add", "reduce_max": "maximum", "reduce_min": "minimum"}[self.op]
-        if lanes.scalar == "i1":
-            return lanes.op("or" if name == "maximum" else "and", a, b)
-        return apply(self.writer, lanes.width, name, [a, b], lanes.dtype, lanes.dtype)
-
-    def folded(self) -> str:
-        """All lanes combined, halves with halves: the order is fixed."""
-        value, width = self.load(), self.width
-        while width > 1:
-            half = width // 2
-            parts = []
-            for start in (0, half):
-                lanes = ", ".join(f"i32 {start + i}" for i in range(half))
-                type_ = vector(self.lanes.scalar, width)
-                parts.append(
-                    self.writer.let(
-                        f"shufflevector {type_} {value}, {type_} poison, <{half} x i32> <{lanes}>"
-                    )
-                )
-            width = half
-            if width == 1:
-                parts = [
-                    self.writer.let(f"extractelement <1 x {self.lanes.scalar}> {part}, i64 0")
-                    for part in parts
-                ]
-            value = self._combine(Lanes(self.writer, width, self.lanes.dtype), *parts)
-        return value
-
-    def _add_position(self, x: str, place: list[str]) -> None:
-        """Keep the first of the largest; NaN counts as largest."""
-        writer, lanes, nest = self.writer, self.lanes, self.function.nest
-        best = writer.let(f"load {lanes.type}, ptr {self.slot}")
-        known = writer.let(f"load i64, ptr {self.position}")
-        first = writer.let(f"icmp eq i64 {known}, -1")
-        better = apply(writer, 1, "gt", [x, best], lanes.dtype, dtypes.bool_)
-        if lanes.floating:
-            is_nan, was_nan = lanes.compare("uno", x, x), lanes.compare("ord", best, best)
-            better = lanes.bools("or", better, lanes.bools("and", is_nan, was_nan))
-        better = lanes.bools("or", better, first)
-        position = "0"
-        for axis in range(nest.outer, len(nest.extents)):
-            scaled = writer.let(f"mul i64 {position}, {self.function.sizes[nest.extents[axis]]}")
-            position = writer.let(f"add i64 {scaled}, {place[axis]}")
-        writer.line(f"store {lanes.type} {lanes.select(better, x, best)}, ptr {self.slot}")
-        chosen = writer.let(f"select i1 {better}, i64 {position}, i64 {known}")
-        writer.line(f"store i64 {chosen}, ptr {self.position}")

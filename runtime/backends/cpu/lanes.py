@@ -22,6 +22,7 @@ from lazyflow.runtime.backends.cpu.writer import (
 )
 from lazyflow.runtime.dtypes import DType
 
+_PHILOX_ARGUMENTS = ("%seed", "%run", "%stream", "%element")
 Reading = Callable[["Lanes", Sequence[str]], str]
 
 
@@ -180,7 +181,22 @@ def _float_floor_mod(lanes: Lanes, a: str, b: str) -> tuple[str, str]:
 
 
 def _philox(lanes: Lanes, args: Sequence[str]) -> str:
-    """Philox4x32-10 in 64-bit lanes; see ``scalars.philox``."""
+    """A call of a function: its ten rounds are long, and a kernel may draw many times."""
+    lanes.writer.functions.add(("philox", lanes.width))
+    given = ", ".join(f"{lanes.type} {a}" for a in args)
+    return lanes.writer.let(f"call {vector('i32', lanes.width)} @lazyflow.philox.{lanes.width}({given})")
+
+
+def define_philox(width: int) -> str:
+    """The function that ``philox`` calls, on 64-bit lanes; see ``scalars.philox``."""
+    lanes = Lanes(Writer(), width, dtypes.int64)
+    word = _philox_word(lanes, _PHILOX_ARGUMENTS)
+    result, given = vector("i32", width), ", ".join(f"{lanes.type} {name}" for name in _PHILOX_ARGUMENTS)
+    lines = "\n".join([*lanes.writer.lines, f"  ret {result} {word}"])
+    return f"define internal {result} @lazyflow.philox.{width}({given}) #2 {{\n{lines}\n}}"
+
+
+def _philox_word(lanes: Lanes, args: Sequence[str]) -> str:
     seed, run, stream, element = args
     op = lanes.op
     mask, half = lanes.number(0xFFFFFFFF), lanes.number(32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lazyflow.runtime import dtypes, schema
@@ -167,7 +168,11 @@ def _find_levels(nest: Nest) -> None:
             nest.stages.append(max((nest.stages[a] for a in call.args), default=0) + reduces)
 
 
+def weight(body: Sequence[schema.Call]) -> int:
+    """Scalar operations of a body at one point, costly ones counted as several."""
+    return len(body) + 8 * sum(call.op in COSTLY for call in body)
+
+
 def work(nest: Nest) -> Size:
     """Scalar operations of the whole nest: a measure of whether it is worth several threads."""
-    weight = 1 + len(nest.body) + 8 * sum(call.op in COSTLY for call in nest.body)
-    return elements(nest.extents) * weight
+    return elements(nest.extents) * (weight(nest.body) + len(nest.reads) + len(nest.writes))

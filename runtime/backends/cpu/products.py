@@ -1,17 +1,21 @@
-"""Matrix products: BLAS where it takes the layout, transposes as flags; else a nest that sums."""
+"""Matrix products: BLAS over fixed tiles of the result where it takes the layout, else a nest that sums."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.calls import Calls
 from lazyflow.runtime.backends.cpu.nest import as_size
-from lazyflow.runtime.backends.cpu.writer import STORED
-from lazyflow.runtime.dimensions import Size
+from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks
+from lazyflow.runtime.dimensions import Size, elements
 
-_GEMM = {dtypes.float32: ("sgemm", "float", "1.0"), dtypes.float64: ("dgemm", "double", "1.0")}
+_GEMM = {dtypes.float32: 0, dtypes.float64: 1}  # which function of BLAS; see blas.NAMES
+_TILE_WORK = 1 << 21  # multiplications that are worth a thread
+_TILES = 8  # at most, per matrix
+TILED = "lazyflow.product."  # how the names of functions begin that work on tiles
+TILES_AT = 8  # where their numbers hold what ``tiles`` gives
+_NO_TILES = (1, 0, 1)  # until the sizes are known
+_GRANULE = 16  # rows or columns of a tile come in multiples of this
 
 
 class _Operand(NamedTuple):
@@ -21,35 +25,40 @@ class _Operand(NamedTuple):
     leading: Size
 
 
-def emit_product(function: Calls, item: schema.MatMul) -> None:
-    """Write the call of a product into a program."""
+def add_product(tasks: Tasks, item: schema.MatMul) -> None:
+    """Call BLAS for each tile of each matrix of the batch; see ``driver`` for the numbers that it takes."""
     m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
     a, b, out = (_operand(item.a, m, k), _operand(item.b, k, n), _operand(item.out, m, n))
-    dtype = function.dtype(item.out)
+    dtype = tasks.dtype(item.out)
     if dtype not in _GEMM or a is None or b is None or out is None or out.transposed:
-        _emit_nest(function, item)
+        _add_nest(tasks, item)
         return
-    name, type_, one = _GEMM[dtype]
-    writer, sizes = function.writer, function.sizes
+    size = dtype.itemsize
     # BLAS counts columns first: the row-major product is the transposed product of the transposed operands
-    numbers = [_integer(function, size) for size in (n, m, k, b.leading, a.leading, out.leading)]
-    flags = [_constant(function, "i8", str(ord("T" if operand.transposed else "N"))) for operand in (b, a)]
-    scales = [_constant(function, type_, value) for value in (one, "0.0")]
-    bases = [function.address(access) for access in (item.b, item.a, item.out)]
-    with ExitStack() as loops:
-        extents = [as_size(e) for e in item.batch]
-        place = [loops.enter_context(writer.loop("0", sizes[e])) for e in extents]
-        pointers = []
-        for base, access in zip(bases, (item.b, item.a, item.out), strict=True):
-            pointer = base
-            for index, stride in zip(place, access.strides, strict=False):
-                step = writer.let(f"mul i64 {index}, {sizes[as_size(stride)]}")
-                pointer = writer.let(f"getelementptr {STORED[dtype]}, ptr {pointer}, i64 {step}")
-            pointers.append(pointer)
-        given = [*flags, *numbers[:3], scales[0], pointers[0], numbers[3], pointers[1], numbers[4]]
-        given += [scales[1], pointers[2], numbers[5]]
-        writer.declarations.add(f"declare void @lazyflow_{name}({', '.join(['ptr'] * len(given))})")
-        writer.line(f"call void @lazyflow_{name}({', '.join(f'ptr {p}' for p in given)})")
+    flags = [ord("T" if operand.transposed else "N") for operand in (b, a)]
+    numbers: list[Size] = [*flags, m, n, k, b.leading, a.leading, out.leading, *_NO_TILES]
+    steps = [item.a.strides[-2], item.b.strides[-1], *item.out.strides[-2:]]
+    numbers += [as_size(step) * size for step in steps]
+    numbers.append(len(item.batch))
+    for axis in reversed(range(len(item.batch))):
+        numbers.append(as_size(item.batch[axis]))
+        numbers += [as_size(access.strides[axis]) * size for access in (item.a, item.b, item.out)]
+    args = [*map(tasks.address, (item.a, item.b, item.out)), (tasks.blas + _GEMM[dtype], 0)]
+    batch = elements(as_size(e) for e in item.batch)
+    shared = Shared(f"{TILED}{dtype.name}", batch, batch * m * n * k)
+    tasks.add(shared, args, tuple(numbers))
+
+
+def tiles(m: int, n: int, k: int) -> tuple[int, int, int]:
+    """Whether tiles cut rows, the length of each, and how many there are: by the shape alone.
+
+    >>> tiles(64, 10, 128), tiles(256, 1024, 784)
+    ((1, 64, 1), (0, 128, 8))
+    """
+    longest = max(m, n)
+    count = max(1, min(_TILES, m * n * k // _TILE_WORK, longest // (4 * _GRANULE)))
+    tile = min(longest, -(-longest // (count * _GRANULE)) * _GRANULE)
+    return int(m >= n), tile, -(-longest // tile)
 
 
 def _operand(access: schema.Access, rows: Size, columns: Size) -> _Operand | None:
@@ -63,25 +72,9 @@ def _operand(access: schema.Access, rows: Size, columns: Size) -> _Operand | Non
     return None
 
 
-def _integer(function: Calls, size: Size) -> str:
-    slot = function.writer.slot("i32")
-    if isinstance(size, int):
-        function.writer.line(f"store i32 {size}, ptr {slot}")
-    else:
-        value = function.writer.let(f"trunc i64 {function.sizes[size]} to i32")
-        function.writer.line(f"store i32 {value}, ptr {slot}")
-    return slot
-
-
-def _constant(function: Calls, type_: str, value: str) -> str:
-    slot = function.writer.slot(type_)
-    function.writer.line(f"store {type_} {value}, ptr {slot}")
-    return slot
-
-
-def _emit_nest(function: Calls, item: schema.MatMul) -> None:
+def _add_nest(tasks: Tasks, item: schema.MatMul) -> None:
     """The product as a kernel: a sum over k of products, half types summed in float32."""
-    dtype = function.dtype(item.out)
+    dtype = tasks.dtype(item.out)
     wide = "float32" if dtype in dtypes.HALF else dtype.name
 
     def spread(access: schema.Access, position: int) -> schema.Access:
@@ -102,4 +95,5 @@ def _emit_nest(function: Calls, item: schema.MatMul) -> None:
         schema.Call(op="cast", args=(5,), dtype=dtype.name),
     )
     space = (*item.batch, item.m, item.n, item.k)
-    function.call_nest(space, 1, [a, b], [out], body, [6], late=False)
+    writes = (schema.Write(value=6, to=out),)
+    tasks.add_nest(schema.Kernel(space=space, inner=1, reads=(a, b), body=body, writes=writes), late=False)

@@ -71,6 +71,7 @@ class Writer:
         self.lines: list[str] = []
         self.entry: list[str] = []  # allocas: they belong into the first block
         self._count = 0
+        self._arguments: dict[int, str] = {}
         self.declarations: set[str] = set()
         self.functions: set[tuple[str, int]] = set()  # of vectormath, with their widths
 
@@ -167,6 +168,26 @@ class Writer:
         count = self.let(f"sub i64 {stop}, {start}")
         rest = self.let(f"urem i64 {count}, {step}")
         return self.let(f"sub i64 {stop}, {rest}")
+
+    def argument(self, number: int) -> str:
+        """An address that the function is given; read in the first block, and so known everywhere."""
+        if number not in self._arguments:
+            with self.at_entry():
+                self._arguments[number] = self.element("%args", "ptr", "0", number)
+        return self._arguments[number]
+
+    def element(self, base: str, type_: str, index: str, further: int) -> str:
+        """The element ``index + further`` of an array in memory."""
+        place = self.let(f"getelementptr {type_}, ptr {base}, i64 {index}")
+        if further:
+            place = self.let(f"getelementptr {type_}, ptr {place}, i64 {further}")
+        return self.let(f"load {type_}, ptr {place}")
+
+
+def definition(name: str, writer: Writer) -> str:
+    """A native function of a task; see ``tasks``."""
+    lines = "\n".join(["entry:", *writer.entry, *writer.lines])
+    return f"define i64 @{name}(ptr %args, ptr %sizes, i64 %begin, i64 %end) #0 {{\n{lines}\n}}"
 
 
 def _type_of(argument: str) -> str:

@@ -1,0 +1,159 @@
+"""A program bound to memory, for given sizes: the job that the driver runs, and views of what it fetches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.backends.backend import Array, check_index
+from lazyflow.runtime.backends.cpu.batch import count_groups
+from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
+from lazyflow.runtime.backends.cpu.table import Filled, address
+from lazyflow.runtime.dimensions import Size, evaluate, parse
+from lazyflow.runtime.errors import OutOfRangeError
+
+
+class Memory(NamedTuple):
+    """Where the buffers of a program live."""
+
+    arena: Array
+    starts: Sequence[int]  # of the slots, in bytes
+    variables: Mapping[str, Array]
+    constants: Mapping[str, Array]
+
+
+class Natives(NamedTuple):
+    """The addresses of what jobs use."""
+
+    pool: int
+    blas: int  # the words that keep its number of threads
+    functions: Sequence[int]  # of BLAS
+
+
+def count_buffers(program: schema.Program) -> int:
+    """Buffers, and what stands for buffers: two per print, a bad index, two functions of BLAS."""
+    return len(program.buffers) + 2 * len(_prints(program)) + 3
+
+
+def _prints(program: schema.Program) -> list[tuple[int, schema.Print]]:
+    return [(i, item) for i, item in enumerate(program.instructions) if isinstance(item, schema.Print)]
+
+
+class Binding:
+    """The addresses of a program's buffers for given sizes.
+
+    Attributes:
+        job: The address of the job.
+        prints: For each print instruction, a flag that says whether it ran, and its value.
+    """
+
+    def __init__(
+        self,
+        program: schema.Program,
+        sizes: Mapping[str, int],
+        filled: Filled,
+        memory: Memory,
+        natives: Natives,
+    ) -> None:
+        self.program, self.sizes = program, dict(sizes)
+        self._filled = filled
+        self._memory = [self._find(buffer, memory) for buffer in program.buffers]
+        self.prints = {number: self._printed(item) for number, item in _prints(program)}
+        self._fault = np.zeros(1, np.int64)
+        self._fed = [i for i, buffer in enumerate(program.buffers) if buffer.place == "feed"]
+        self._names = [program.buffers[i].name for i in self._fed]
+        filled.place(self._bases(natives))
+        self._patches = filled.patches(self._fed)
+        self._feeds = np.zeros(max(1, len(self._fed)), np.int64)
+        self._steps = np.zeros_like(self._feeds)
+        self._job = self._make_job(natives)
+        self.job = address(self._job)
+        fed = set(self._fed)
+        own = [f for f in program.fetches if f.source.buffer not in fed]
+        self._fetched_feeds = [f for f in program.fetches if f not in own]
+        self._fetches = [(f.name, self.view(f.source, f.shape, {})) for f in own]
+
+    def _find(self, buffer: schema.Buffer, memory: Memory) -> Array | None:
+        if buffer.place == "arena":
+            start = memory.starts[buffer.slot] + buffer.offset
+            return np.ndarray((self._value(buffer.size),), dtypes.ALL[buffer.dtype], memory.arena, start)
+        if buffer.place == "variable":
+            return memory.variables[buffer.name].reshape(-1)
+        return memory.constants[buffer.name].reshape(-1) if buffer.place == "constant" else None
+
+    def _printed(self, item: schema.Print) -> tuple[Array, Array]:
+        shape = tuple(self._value(e) for e in item.space)
+        dtype = dtypes.ALL[self.program.buffers[item.source.buffer].dtype]
+        return np.zeros(1, np.uint8), np.zeros(shape, dtype)
+
+    def _bases(self, natives: Natives) -> Array:
+        """The address of each buffer, then of what stands for buffers, then of the block of numbers."""
+        found = [0 if memory is None else address(memory) for memory in self._memory]
+        for flag, value in self.prints.values():
+            found += [address(value), address(flag)]
+        found += [address(self._fault), *natives.functions, address(self._filled.numbers)]
+        return np.array(found, np.int64)
+
+    def _make_job(self, natives: Natives) -> Array:
+        job = np.zeros(JobWord.SIZE, np.int64)
+        rows = self._filled.rows
+        multiplies = np.isin(self._filled.table.bases, np.arange(*self._blas_range(natives))).any()
+        job[JobWord.TASKS], job[JobWord.COUNT] = address(rows), len(rows)
+        job[JobWord.POOL], job[JobWord.BLAS] = natives.pool, natives.blas if multiplies else 0
+        job[JobWord.PATCHES], job[JobWord.PATCH_COUNT] = address(self._patches), len(self._patches)
+        job[JobWord.FEEDS], job[JobWord.FEED_STEPS] = address(self._feeds), address(self._steps)
+        job[JobWord.STEPS], job[JobWord.ADDRESSES] = 1, address(self._filled.addresses)
+        return job
+
+    def _blas_range(self, natives: Natives) -> tuple[int, int]:
+        end = count_buffers(self.program)
+        return end - len(natives.functions), end
+
+    def _value(self, extent: schema.Extent | Size) -> int:
+        return evaluate(parse(extent) if isinstance(extent, str) else extent, self.sizes)
+
+    @property
+    def threaded(self) -> bool:
+        """Whether threads share any of its tasks."""
+        rows = self._filled.rows
+        return bool((rows[:, TaskWord.EXTENT] > rows[:, TaskWord.CHUNK]).any())
+
+    def feed(self, feeds: Mapping[str, Array]) -> None:
+        """Take the addresses of what a run is fed."""
+        for position, name in enumerate(self._names):
+            self._feeds[position] = address(feeds[name])
+
+    def fetch(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """A fresh array per fetch."""
+        fetches = {name: np.array(view, order="C") for name, view in self._fetches}
+        for fetch in self._fetched_feeds:
+            fetches[fetch.name] = np.array(self.view(fetch.source, fetch.shape, feeds), order="C")
+        return fetches
+
+    def view(self, access: schema.Access, shape: schema.Extents, feeds: Mapping[str, Array]) -> Array:
+        """What an access sees over a space."""
+        buffer = self.program.buffers[access.buffer]
+        memory = self._memory[access.buffer]
+        if memory is None:
+            memory = feeds[buffer.name].reshape(-1)
+        dtype = dtypes.ALL[buffer.dtype]
+        strides = tuple(self._value(s) * dtype.itemsize for s in access.strides)
+        extents = tuple(self._value(e) for e in shape)
+        offset = self._value(access.offset) * dtype.itemsize
+        return np.ndarray(extents, dtype, memory.view(np.uint8), offset, strides)
+
+    def explain(self, document: schema.Document, number: int, feeds: Mapping[str, Array]) -> None:
+        """Raise the error of the instruction that failed."""
+        item = self.program.instructions[number]
+        if isinstance(item, schema.Gather | schema.ScatterAdd | schema.Check):
+            limit = item.size if isinstance(item, schema.Check) else item.axis_size
+            index = self.view(item.index, item.space, feeds)
+            check_index(index, self._value(limit), document, item)
+        if isinstance(item, schema.KernelBatch):
+            groups = count_groups(self.program, item)
+            raise OutOfRangeError(
+                f"group index {int(self._fault[0])} is outside of its optimizer's {groups} groups"
+            )

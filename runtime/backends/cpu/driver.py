@@ -1,0 +1,106 @@
+"""The native code that runs a table of tasks, and shares them among threads: the same for every program.
+
+A job, a pool and a task are rows of 64-bit words in memory; the enums below say what each word holds.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from enum import IntEnum, auto
+from pathlib import Path
+from string import Template
+
+from lazyflow.runtime.backends.cpu.natives import natives_text
+
+
+class _Word(IntEnum):
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last: list[int]) -> int:
+        return count
+
+
+class JobWord(_Word):
+    """What a job is: tasks to run for a number of steps."""
+
+    TASKS = auto()
+    COUNT = auto()  # of tasks
+    POOL = auto()
+    PATCHES = auto()  # three words each: a place in the table of addresses, a feed, bytes from its start
+    PATCH_COUNT = auto()
+    FEEDS = auto()  # the address of each feed
+    FEED_STEPS = auto()  # how far it moves from one step to the next
+    STEPS = auto()
+    NANOSECONDS = auto()  # after which no further step begins
+    DONE = auto()  # steps that have ended
+    ADDRESSES = auto()
+    BLAS = auto()
+    SIZE = auto()
+
+
+class TaskWord(_Word):
+    """A task whose addresses and sizes are known."""
+
+    FUNCTION = auto()
+    ARGS = auto()
+    SIZES = auto()
+    EXTENT = auto()
+    CHUNK = auto()  # how much of the extent a thread takes at a time
+    WHEN = auto()  # 0, or the address of the address of a bool
+    STATUS = auto()  # what a failure gives
+    SIZE = auto()
+
+
+class PoolWord(IntEnum):
+    """The state that threads share; words that different threads write lie 64 bytes apart."""
+
+    GENERATION = 0  # counts the tasks that were shared
+    NEXT = 8  # the generation, then the next chunk in the low half
+    FINISHED = 16  # chunks
+    TASK = 24
+    CHUNKS = 25
+    ACTIVE = 26  # workers that may take part
+    SPINS = 27  # tries before a worker sleeps
+    BUSY = 32
+    SLEEPERS = 40
+    FAILED = 48
+    SIZE = 64
+
+
+class BlasWord(_Word):
+    """BLAS's own number of threads: 1 while a job runs, then what it was."""
+
+    SET = auto()  # functions; 0 where there is nothing to set
+    GET = auto()
+    LOCK = auto()
+    JOBS = auto()  # that run
+    SAVED = auto()
+    SIZE = auto()
+
+
+NO_CHUNK = 0xFFFFFFFF  # in the low half of NEXT: there is nothing to claim
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+
+# how a worker sleeps until the generation changes, and how it is woken; where neither is known, it naps
+_SLEEP = "%slept = call i64 (i64, ...) @syscall(i64 {}, ptr %pool, i64 128, i64 %seen.wide, ptr null)"
+_WAKE = "%woken = call i64 (i64, ...) @syscall(i64 {}, ptr %pool, i64 129, i64 2147483647)"
+_NAP = "%slept = call i32 @usleep(i32 50)"
+_PAUSE = "call void @llvm.x86.sse2.pause()"
+_MONOTONIC = 6 if sys.platform == "darwin" else 1  # the clock
+
+
+def driver_text() -> str:
+    """The text of the driver's module."""
+    words = {w.name: w.value for e in (JobWord, TaskWord, PoolWord, BlasWord) for w in e if w.name != "SIZE"}
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    futex = _FUTEX.get(machine) if sys.platform == "linux" else None
+    words |= {"NO_CHUNK": NO_CHUNK, "TASK_BYTES": 8 * TaskWord.SIZE, "clock": _MONOTONIC}
+    code = {
+        "pause": _PAUSE if machine == "x86_64" else "",
+        "sleep": _SLEEP.format(futex) if futex else _NAP,
+        "wake": _WAKE.format(futex) if futex else "",
+    }
+    text = Template(Path(__file__).with_suffix(".ll").read_text()).substitute(words, **code)
+    if machine == "x86_64":
+        text += f"\ndeclare void {_PAUSE.split()[-1]}\n"
+    return f"{text}\n{natives_text()}"

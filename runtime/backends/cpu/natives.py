@@ -1,0 +1,111 @@
+"""Native functions that are always the same: flags, checks of group indices, and tiles of matrix products."""
+
+from __future__ import annotations
+
+from lazyflow.runtime.backends.cpu.writer import Writer, definition
+
+
+def natives_text() -> str:
+    """The definitions of all of them."""
+    products = [_product("float32", "float"), _product("float64", "double")]
+    return "\n".join([_flag(), _check_groups(), *products])
+
+
+def _flag() -> str:
+    writer = Writer()
+    writer.line(f"store i8 1, ptr {writer.argument(0)}")
+    writer.line("ret i64 0")
+    return definition("lazyflow.flag", writer)
+
+
+def _check_groups() -> str:
+    """Its number is that of the groups; its addresses are where a bad index goes, then those of indices."""
+    writer = Writer()
+    limit = writer.element(writer.argument(0), "i64", "0", 0)
+    with writer.loop("%begin", "%end") as segment:
+        pointer = writer.element("%args", "ptr", segment, 2)
+        group = writer.let(f"sext i32 {writer.let(f'load i32, ptr {pointer}')} to i64")
+        with writer.branch(writer.let(f"icmp uge i64 {group}, {limit}")):
+            writer.line(f"store i64 {group}, ptr {writer.argument(1)}")
+            writer.line("ret i64 1")
+            writer.block(writer.fresh("unreached"))
+    writer.line("ret i64 0")
+    return definition("lazyflow.check_groups", writer)
+
+
+def _product(dtype: str, type_: str) -> str:
+    """Tiles of matrix products; its range is that of the tiles of all matrices of a batch."""
+    writer = Writer()
+    numbers, function = writer.argument(0), writer.argument(4)
+    known = [writer.element(numbers, "i64", "0", i) for i in range(16)]
+    m, n, by_rows, tile, tiles = known[2], known[3], known[8], known[9], known[10]
+    rows = writer.let(f"icmp ne i64 {by_rows}, 0")
+    places = _constants(writer, type_, known)
+    with writer.loop("%begin", "%end") as index:
+        start = writer.let(f"mul i64 {writer.let(f'urem i64 {index}, {tiles}')}, {tile}")
+        whole = writer.let(f"select i1 {rows}, i64 {m}, i64 {n}")
+        left = writer.let(f"sub i64 {whole}, {start}")
+        short = writer.let(f"icmp slt i64 {left}, {tile}")
+        length = writer.let(f"select i1 {short}, i64 {left}, i64 {tile}")
+        for place, size, chosen in (
+            (places["m"], m, ("length", "size")),
+            (places["n"], n, ("size", "length")),
+        ):
+            values = {"length": length, "size": size}
+            value = writer.let(f"select i1 {rows}, i64 {values[chosen[0]]}, i64 {values[chosen[1]]}")
+            writer.line(f"store i32 {writer.let(f'trunc i64 {value} to i32')}, ptr {place}")
+        steps = [
+            writer.let(f"select i1 {rows}, i64 {down}, i64 {along}")
+            for down, along in ((known[11], "0"), ("0", known[12]), (known[13], known[14]))
+        ]
+        moved = [writer.let(f"mul i64 {start}, {step}") for step in steps]
+        pointers = [
+            writer.let(f"getelementptr i8, ptr {writer.argument(1 + i)}, i64 {offset}")
+            for i, offset in enumerate(moved)
+        ]
+        matrix = writer.let(f"udiv i64 {index}, {tiles}")
+        a, b, out = _in_batch(writer, numbers, known[15], matrix, pointers)
+        order = ["flag_b", "flag_a", "n", "m", "k", "one", b, "ldb", a, "lda", "zero", out, "ldc"]
+        given = ", ".join(f"ptr {places.get(name, name)}" for name in order)
+        writer.line(f"call void {function}({given})")
+    writer.line("ret i64 0")
+    return definition(f"lazyflow.product.{dtype}", writer)
+
+
+def _constants(writer: Writer, type_: str, known: list[str]) -> dict[str, str]:
+    """Memory for what BLAS takes by address."""
+    places = {"m": writer.slot("i32"), "n": writer.slot("i32")}
+    for name, number, kind in (
+        ("flag_b", 0, "i8"),
+        ("flag_a", 1, "i8"),
+        ("k", 4, "i32"),
+        ("ldb", 5, "i32"),
+        ("lda", 6, "i32"),
+        ("ldc", 7, "i32"),
+    ):
+        places[name] = writer.slot(kind)
+        writer.line(f"store {kind} {writer.let(f'trunc i64 {known[number]} to {kind}')}, ptr {places[name]}")
+    for name, value in (("one", "1.0"), ("zero", "0.0")):
+        places[name] = writer.slot(type_)
+        writer.line(f"store {type_} {value}, ptr {places[name]}")
+    return places
+
+
+def _in_batch(writer: Writer, numbers: str, rank: str, matrix: str, pointers: list[str]) -> list[str]:
+    """The addresses of the matrices of a place in the batch, whose last axis comes first in the numbers."""
+    slots = [writer.slot("ptr") for _ in pointers]
+    rest = writer.slot("i64")
+    for slot, pointer in zip(slots, pointers, strict=True):
+        writer.line(f"store ptr {pointer}, ptr {slot}")
+    writer.line(f"store i64 {matrix}, ptr {rest}")
+    with writer.loop("0", rank) as axis:
+        row = writer.let(f"add i64 {writer.let(f'mul i64 {axis}, 4')}, 16")
+        extent = writer.element(numbers, "i64", row, 0)
+        left = writer.let(f"load i64, ptr {rest}")
+        place = writer.let(f"urem i64 {left}, {extent}")
+        writer.line(f"store i64 {writer.let(f'udiv i64 {left}, {extent}')}, ptr {rest}")
+        for further, slot in enumerate(slots):
+            step = writer.let(f"mul i64 {place}, {writer.element(numbers, 'i64', row, 1 + further)}")
+            moved = writer.let(f"getelementptr i8, ptr {writer.let(f'load ptr, ptr {slot}')}, i64 {step}")
+            writer.line(f"store ptr {moved}, ptr {slot}")
+    return [writer.let(f"load ptr, ptr {slot}") for slot in slots]

@@ -1,0 +1,150 @@
+"""The tasks of a program as tables of 64-bit words: once per program, then filled in for given sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazyflow.runtime.backends.cpu.driver import TaskWord
+from lazyflow.runtime.backends.cpu.products import TILED, TILES_AT, tiles
+from lazyflow.runtime.backends.cpu.tasks import Task
+from lazyflow.runtime.dimensions import Size, evaluate, named
+
+Words: TypeAlias = NDArray[np.int64]
+
+_WORTH_A_THREAD = 1 << 18  # scalar operations, so few that one thread takes them at a time
+
+
+class _Column:
+    """Sizes, those that are numbers filled in once."""
+
+    def __init__(self) -> None:
+        self.sizes: list[Size] = []
+
+    def finish(self) -> None:
+        """No further sizes come."""
+        self.known = np.array([s if isinstance(s, int) else 0 for s in self.sizes], np.int64)
+        self.open = [(i, s) for i, s in enumerate(self.sizes) if not isinstance(s, int)]
+        self.sizes.clear()
+
+    def filled(self, values: Mapping[str, int]) -> Words:
+        """All of them, for given values of the dimensions."""
+        words = self.known.copy()
+        for place, size in self.open:
+            words[place] = evaluate(size, values)
+        return words
+
+
+class Table:
+    """What of a program's tasks does not depend on sizes and addresses.
+
+    Attributes:
+        bases: For each address, the buffer that it starts from; ``count`` stands for the block of numbers.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], dimensions: Sequence[str], count: int, functions: Mapping[str, int]
+    ) -> None:
+        self.tasks = tasks
+        self._offsets, self._numbers = _Column(), _Column()
+        self._extents, self._work = _Column(), _Column()
+        self._rows = np.zeros((len(tasks), TaskWord.SIZE), np.int64)
+        self._tiled: list[tuple[int, int]] = []  # tasks, and where their numbers are
+        bases: list[int] = []
+        self._numbers.sizes += [named(name) for name in dimensions]
+        for row, task in zip(self._rows, tasks, strict=True):
+            row[TaskWord.FUNCTION] = functions[task.function]
+            row[TaskWord.STATUS] = task.number + 1
+            row[TaskWord.SIZES] = self._place_sizes(task, dimensions)
+            if task.when is not None:
+                row[TaskWord.WHEN] = len(bases)
+                self._address(bases, task.when, 0)
+            row[TaskWord.ARGS] = len(bases)
+            if task.numbers:
+                self._address(bases, count, 8 * len(self._numbers.sizes))
+                if task.function.startswith(TILED):
+                    self._tiled.append((len(self._extents.sizes), len(self._numbers.sizes)))
+                self._numbers.sizes += task.numbers
+            for buffer, offset in task.args:
+                self._address(bases, buffer, offset)
+            self._extents.sizes.append(task.extent)
+            self._work.sizes.append(task.work)
+        self.bases = np.array(bases, np.intp)
+        self._granules = np.array([task.granule for task in tasks], np.int64)
+        self._guarded = np.array([task.when is not None for task in tasks], np.bool_)
+        for column in (self._offsets, self._numbers, self._extents, self._work):
+            column.finish()
+
+    def _address(self, bases: list[int], buffer: int, offset: Size) -> None:
+        bases.append(buffer)
+        self._offsets.sizes.append(offset)
+
+    def _place_sizes(self, task: Task, dimensions: Sequence[str]) -> int:
+        if not task.parameters:
+            return 0
+        place = len(self._numbers.sizes)
+        self._numbers.sizes += [*self._numbers.sizes[: len(dimensions)], *task.parameters]
+        return place
+
+    def fill(self, values: Mapping[str, int]) -> Filled:
+        """The table for given values of the dimensions."""
+        numbers, extents = self._numbers.filled(values), self._extents.filled(values)
+        for row, place in self._tiled:
+            m, n, k = numbers[place + 2 : place + 5].tolist()
+            chosen = tiles(m, n, k)
+            numbers[place + TILES_AT : place + TILES_AT + 3] = chosen
+            extents[row] *= chosen[2]
+        return Filled(self, numbers, self._offsets.filled(values), self._filled_rows(extents, values))
+
+    def _filled_rows(self, extents: Words, values: Mapping[str, int]) -> Words:
+        rows = self._rows.copy()
+        work = self._work.filled(values)
+        chunks = np.maximum(1, np.minimum(extents, work // _WORTH_A_THREAD))
+        rows[:, TaskWord.EXTENT] = extents
+        granules = self._granules
+        rows[:, TaskWord.CHUNK] = -(-extents // (chunks * granules)) * granules
+        return rows
+
+    @property
+    def guarded(self) -> NDArray[np.bool_]:
+        """Which tasks have a ``when``."""
+        return self._guarded
+
+
+class Filled:
+    """The table for given sizes; addresses are still to come.
+
+    Attributes:
+        addresses: The table of addresses.
+    """
+
+    def __init__(self, table: Table, numbers: Words, offsets: Words, rows: Words) -> None:
+        self.table = table
+        self.numbers, self.offsets, self.rows = numbers, offsets, rows
+        self.addresses = np.zeros(max(1, len(offsets)), np.int64)
+        start = address(self.addresses)
+        rows[:, TaskWord.ARGS] = start + 8 * rows[:, TaskWord.ARGS]
+        rows[:, TaskWord.WHEN] = np.where(table.guarded, start + 8 * rows[:, TaskWord.WHEN], 0)
+        rows[:, TaskWord.SIZES] = address(numbers) + 8 * rows[:, TaskWord.SIZES]
+
+    def place(self, bases: Words) -> None:
+        """Fill in the addresses, from those of all buffers; see ``Table.bases``."""
+        if len(self.offsets):
+            self.addresses[:] = bases[self.table.bases] + self.offsets
+
+    def patches(self, fed: Sequence[int]) -> Words:
+        """For each address in a fed buffer: its place, which of the fed buffers, and bytes from its start."""
+        rows = []
+        for number, buffer in enumerate(fed):
+            places = np.flatnonzero(self.table.bases == buffer)
+            rows.append(np.stack([places, np.full_like(places, number), self.offsets[places]], axis=1))
+        return np.ascontiguousarray(np.concatenate(rows) if rows else np.zeros((0, 3)), np.int64)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's memory starts."""
+    found: int = array.__array_interface__["data"][0]
+    return found
