@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from lazyflow.compiler import rules
 from lazyflow.compiler.rules import Attributes, DTypeRule, ShapeRule, Type
+from lazyflow.runtime.dimensions import Shape
 from lazyflow.runtime.errors import GraphError
 
 Infer: TypeAlias = Callable[[Sequence[Type], Attributes], tuple[Type, ...]]
@@ -198,14 +199,12 @@ def _typed(types: Sequence[Type], attributes: Attributes) -> tuple[Type, ...]:
 
 
 # matmul whose result is given, and so stored, with its axes in the order of ``axes``
-matmul_transposed = Primitive(
-    "matmul_transposed",
-    2,
-    ("axes",),
-    lambda types, a: (
-        Type(rules.transposed([Type(rules.multiplied(types, a), types[0].dtype)], a), rules.floating(types, a)),
-    ),
-)
+def _multiplied_transposed(types: Sequence[Type], attributes: Attributes) -> Shape:
+    product = Type(rules.multiplied(types, attributes), types[0].dtype)
+    return rules.transposed([product], attributes)
+
+
+matmul_transposed = Primitive("matmul_transposed", 2, ("axes",), _one(_multiplied_transposed, rules.floating))
 # A loop nest: ``body`` is a tuple of schema.Call over the inputs; ``maps`` gives for each input, and then for
 # each output, which of its axes each axis of ``space`` walks (-1: none); ``results`` number the values that
 # the outputs hold.
