@@ -9,7 +9,9 @@ import networkx as nx
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Op, Program, Value, Variable
+from lazyflow.compiler.layout import base_of
 from lazyflow.compiler.sources import is_view, memory_of
+from lazyflow.runtime.dimensions import Size
 
 BARRIER = -1  # the node between the last op that can fail and the first effect
 
@@ -39,9 +41,8 @@ class Dependences:
             sources = dict.fromkeys(memory_of(value).op for value in op.inputs)
             numbers = [self.numbers[source] for source in sources if not source.primitive.leaf]
             self.inputs.append(numbers)
-            self.reads.append(
-                [s.attributes["variable"] for s in sources if s.primitive is primitives.variable]
-            )
+            bases = dict.fromkeys(base_of(value)[0].op for value in op.inputs)
+            self.reads.append([b.attributes["variable"] for b in bases if b.primitive is primitives.variable])
             self.late.append(any(self.late[n] or self.ops[n].primitive.effect for n in numbers))
         self.writers = {v: number for number, op in enumerate(self.ops) for v in op.assigned}
 
@@ -76,28 +77,34 @@ class Dependences:
         for number, op in enumerate(self.ops):
             if not op.primitive.can_fail:
                 continue
-            key = checked(op)
-            known = first.setdefault(key, number)
+            known = first.setdefault(_checked(op), number)
             if known != number:  # the same index was found to be inside of an axis of the same size before
                 edges.append((known, number))
-            elif not self.late[number]:
+            else:
                 edges.append((number, BARRIER))
         return [*edges, *((BARRIER, number) for number in effects)] if edges else []
 
+    def unchecked(self) -> list[Op]:
+        """Ops that need what an effect gives and could then fail, as nothing has checked their index."""
+        failing = [(op, late) for op, late in zip(self.ops, self.late, strict=True) if op.primitive.can_fail]
+        known = {_checked(op) for op, late in failing if not late}
+        return [op for op, late in failing if late and _checked(op) not in known]
 
-def checked(op: Op) -> tuple[Value, object]:
-    """What can fail: the index in memory, and the size of the axis that it must lie in."""
+
+def index_and_size(op: Op) -> tuple[Value, Size]:
+    """What of an op can fail: its index, and the size of the axis that it must lie in."""
     if op.primitive is primitives.check_index:
-        return _index(op.inputs[0]), op.attributes["size"]
+        return op.inputs[0], op.attributes["size"]
     shape = op.attributes["shape"] if op.primitive is primitives.scatter_add else op.inputs[0].shape
-    return _index(op.inputs[1]), shape[op.attributes["axis"]]
+    return op.inputs[1], shape[op.attributes["axis"]]
 
 
-def _index(value: Value) -> Value:
-    """What an index looks at in whole; a slice is an index of its own."""
+def _checked(op: Op) -> tuple[Value, Size]:
+    """The index that an op looks at in whole, and the size; a slice is an index of its own."""
+    value, size = index_and_size(op)
     while value.op.primitive.view and value.op.primitive is not primitives.slice_:
         value = value.op.inputs[0]
-    return value
+    return value, size
 
 
 def cycles(graph: nx.DiGraph[int]) -> Sequence[set[int]]:

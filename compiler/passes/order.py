@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import networkx as nx
 
 from lazyflow.compiler import primitives
-from lazyflow.compiler.dependences import Dependences, cycles
+from lazyflow.compiler.dependences import Dependences, cycles, index_and_size
 from lazyflow.compiler.graph import Graph, Op, Program, Value, Variable, make
+from lazyflow.compiler.layout import base_of
 from lazyflow.compiler.rewrite import clone
 from lazyflow.compiler.scheduling import schedule
-from lazyflow.compiler.sources import memory_of
 from lazyflow.runtime.errors import GraphError, message
 
 
@@ -50,7 +50,11 @@ def order(graph: Graph) -> Graph:
     for program in graph.programs.values():
         ops = graph.reachable([program])
         dependences = Dependences(ops, program)
-        _refuse_late_failures(dependences)
+        late = dependences.unchecked()
+        if late:
+            ops, program = _with_checks(ops, program, late)
+            dependences = Dependences(ops, program)
+            _refuse(dependences.unchecked())
         copied = _copied(dependences)
         if copied or _fetched_before(program, dependences):
             ops, program = _with_copies(ops, program, copied, dependences)
@@ -61,18 +65,32 @@ def order(graph: Graph) -> Graph:
     return graph.replaced(list(new_ops), programs)
 
 
-def _refuse_late_failures(dependences: Dependences) -> None:
-    for op, late in zip(dependences.ops, dependences.late, strict=True):
-        if late and op.primitive.can_fail:
-            made = op.origins[0].location if op.origins else None
-            raise GraphError(
-                message(
-                    f"{op.primitive.name}: needs what an assignment of this run gives, and could fail after "
-                    "it has happened",
-                    made=f"at {made}" if made else None,
-                    hint="look up the value from before the run, or look it up in a program of its own",
-                )
+def _with_checks(ops: Iterable[Op], program: Program, late: Iterable[Op]) -> tuple[list[Op], Program]:
+    """The program with the indices of ops that come after an effect checked by an op of its own before."""
+    unchecked = set(late)
+    rebuilt = _Rebuilt()
+    for op in ops:
+        if op not in unchecked or op.primitive is primitives.check_index:
+            rebuilt.add(op, [rebuilt.values[value] for value in op.inputs])
+            continue
+        index, size = index_and_size(op)
+        check = make(primitives.check_index, [rebuilt.values[index]], {"size": size}, op.origins)
+        rebuilt.ops.append(check)
+        rebuilt.add(op, [rebuilt.values[op.inputs[0]], check.output])
+    return rebuilt.finished(program, rebuilt.values.__getitem__)
+
+
+def _refuse(late: Iterable[Op]) -> None:
+    for op in late:
+        made = op.origins[0].location if op.origins else None
+        raise GraphError(
+            message(
+                f"{op.primitive.name}: its index comes from an assignment of this run, so that it could fail "
+                "after that has happened",
+                made=f"at {made}" if made else None,
+                hint="compute the index from the value before the run, or look it up in another program",
             )
+        )
 
 
 def _copied(dependences: Dependences) -> set[tuple[Op, Variable]]:
@@ -103,7 +121,7 @@ def _assigns_itself(op: Op) -> bool:
 
 def _old_value(value: Value) -> Variable | None:
     """The variable whose value from before the run this is, or is a view of."""
-    op = memory_of(value).op
+    op = base_of(value)[0].op
     return op.attributes["variable"] if op.primitive is primitives.variable else None
 
 
@@ -115,40 +133,47 @@ def _with_copies(
     ops: Iterable[Op], program: Program, copied: set[tuple[Op, Variable]], dependences: Dependences
 ) -> tuple[list[Op], Program]:
     """The program with reads, and fetches of assigned variables, taken from copies of the variables."""
-    copies = _Copies()
-    effects: dict[Op, Op] = {}
+    rebuilt = _Rebuilt()
+    over: dict[Value, Value] = {}
+
+    def copy_of(value: Value) -> Value:
+        """The value over a copy of the variable that it looks at."""
+        if value not in over:
+            if value.op.primitive is primitives.variable:
+                new = make(primitives.copy, [value], {}, value.op.origins)
+            else:
+                new = clone(value.op, [copy_of(value.op.inputs[0])])
+            rebuilt.ops.append(new)
+            over[value] = new.output
+        return over[value]
+
+    def fetched(value: Value) -> Value:
+        return copy_of(value) if _old_value(value) in dependences.writers else rebuilt.values[value]
+
     for op in ops:
-        inputs = [
-            copies.of(value) if (op, _old_value(value)) in copied else copies.values[value]
-            for value in op.inputs
-        ]
-        new = op if tuple(inputs) == op.inputs else clone(op, inputs)
-        copies.values.update(zip(op.outputs, new.outputs, strict=True))
-        copies.ops.append(new)
-        effects[op] = new
-    fetches = {
-        name: copies.of(value) if _old_value(value) in dependences.writers else copies.values[value]
-        for name, value in program.fetches.items()
-    }
-    return copies.ops, replace(program, effects=[effects[op] for op in program.effects], fetches=fetches)
+        from_copy = [(op, _old_value(value)) in copied for value in op.inputs]
+        pairs = zip(op.inputs, from_copy, strict=True)
+        rebuilt.add(op, [copy_of(value) if copy else rebuilt.values[value] for value, copy in pairs])
+    return rebuilt.finished(program, fetched)
 
 
-class _Copies:
-    """A program being rebuilt, with copies of variables where they are asked for."""
+class _Rebuilt:
+    """The ops of a program being rebuilt, and the new value of each old one."""
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
         self.values: dict[Value, Value] = {}
-        self._copied: dict[Value, Value] = {}
+        self._new: dict[Op, Op] = {}
 
-    def of(self, value: Value) -> Value:
-        """The value over a copy of the variable that it looks at."""
-        if value not in self._copied:
-            op = value.op
-            if op.primitive is primitives.variable:
-                new = make(primitives.copy, [value], {}, op.origins)
-            else:
-                new = clone(op, [self.of(op.inputs[0])])
-            self.ops.append(new)
-            self._copied[value] = new.output
-        return self._copied[value]
+    def add(self, op: Op, inputs: Sequence[Value]) -> None:
+        """Take an op over with these inputs; the op itself where they are its own."""
+        new = op if tuple(inputs) == op.inputs else clone(op, inputs)
+        self._new[op] = new
+        self.values.update(zip(op.outputs, new.outputs, strict=True))
+        self.ops.append(new)
+
+    def finished(self, program: Program, fetch: Callable[[Value], Value]) -> tuple[list[Op], Program]:
+        """The ops that the program over them needs, and the program."""
+        fetches = {name: fetch(value) for name, value in program.fetches.items()}
+        new = replace(program, effects=[self._new[op] for op in program.effects], fetches=fetches)
+        return Graph(ops=self.ops).reachable([new]), new

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazyflow.compiler import primitives as p
-from lazyflow.compiler.dependences import Dependences
+from lazyflow.compiler.dependences import BARRIER, Dependences
 from lazyflow.compiler.passes.batch_updates import batch_updates
 from lazyflow.compiler.passes.fuse import fuse
 from lazyflow.compiler.passes.order import order
 from lazyflow.compiler.pipeline import compile_graph
 from lazyflow.compiler.text import from_text, to_text
-from lazyflow.runtime.errors import GraphError
+from lazyflow.runtime.errors import GraphError, OutOfRangeError
 from lazyflow.runtime.plan import Plan
 from strategies import cases
 
@@ -183,16 +183,62 @@ def test_what_can_fail_comes_before_every_effect():
     assert sequence(graph) == ["gather", "assign w", "print"]
 
 
-def test_a_lookup_that_could_fail_after_an_assignment_is_refused():
+def test_the_index_of_a_lookup_of_a_next_value_is_checked_before_the_effects():
     text = """
         %0 = placeholder name=x : float32[8]
         %1 = placeholder name=index : int64[3]
         %2 = assign name=w %0 : float32[8]
-        %3 = gather %2 %1 axis=0 along=False : float32[3]  # rows train.py:7
+        %3 = gather %2 %1 axis=0 along=False : float32[3]
         fetch y = %3"""
-    with pytest.raises(GraphError, match="gather: needs what an assignment of this run gives") as raised:
+    assert sequence(ordered(text)) == ["check_index", "assign w", "gather"]
+    x = np.arange(8, dtype=np.float32)
+    assert run(text, {"x": x, "index": np.array([7, 0, 1])})[0]["y"].tolist() == [7, 0, 1]
+    session = Plan(*compile_graph(from_text(text))).session(backend="numpy")
+    with pytest.raises(OutOfRangeError, match="index 8 is outside"):
+        session.run("main", x=x, index=np.array([7, 8, 1]))
+    assert session.state_dict()["w"].tolist() == [0] * 8
+
+
+def test_a_lookup_whose_index_comes_from_an_assignment_is_refused():
+    text = """
+        %0 = placeholder name=x : float32[8]
+        %1 = placeholder name=index : int64[3]
+        %2 = assign name=i %1 : int64[3]
+        %3 = gather %0 %2 axis=0 along=False : float32[3]  # rows train.py:7
+        fetch y = %3"""
+    with pytest.raises(
+        GraphError, match="check_index: its index comes from an assignment of this run"
+    ) as raised:
         ordered(text)
     assert "made      at train.py:7" in str(raised.value)
+
+
+def test_an_index_that_was_checked_does_not_keep_effects_waiting():
+    graph = ordered("""
+        %0 = placeholder name=x : float32[8]
+        %1 = placeholder name=index : int64[2]
+        %2 = gather %0 %1 axis=0 along=False : float32[2]
+        assign name=w %2
+        %3 = exp %2 : float32[2]
+        %4 = neg %3 : float32[2]
+        %5 = scatter_add %4 %1 axis=0 along=False : float32[8]
+        fetch dx = %5""")
+    words = sequence(graph)
+    edges = Dependences(graph.programs["main"].order, graph.programs["main"]).graph(()).edges
+    assert words.index("gather") < words.index("assign w")
+    failing = [words[a] for a, b in edges if b == BARRIER]
+    assert failing == ["gather"]
+
+
+def test_a_checked_variable_is_read_before_it_is_assigned():
+    graph = ordered("""
+        %0 = variable name=i : int64[2]
+        %1 = placeholder name=next : int64[2]
+        %2 = check_index %0 size=3 : int64[2]
+        assign name=i %1
+        %3 = neg %2 : int64[2]
+        fetch y = %3""")
+    assert sequence(graph) == ["check_index", "neg", "assign i"]
 
 
 def test_prints_stay_in_the_order_of_the_program():
