@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lazyflow.compiler import primitives as p
 from lazyflow.compiler.dependences import BARRIER, Dependences
+from lazyflow.compiler.interpret import interpret
 from lazyflow.compiler.passes.batch_updates import batch_updates
 from lazyflow.compiler.passes.fuse import fuse
 from lazyflow.compiler.passes.order import order
@@ -310,3 +311,52 @@ def test_every_order_obeys_the_graph_of_kernels(case, merge):
         assert nx.is_directed_acyclic_graph(nx.DiGraph(edges))
         assert all(a < b for a, b in edges if a >= 0 and b >= 0)
     assert to_text(graph) == before
+
+
+# --- random programs of assignments -----------------------------------------------------------------------
+
+
+@st.composite
+def assignments(draw):
+    """A text in which variables are assigned from each other's old and next values, seen through views."""
+    names = ["a", "b", "c", "d"]
+    lines = [f"%{name} = variable name={name} : float32[2, 2]" for name in names]
+    lines += ["%x = placeholder name=x : float32[2, 2]", "%on = placeholder name=on : bool[]"]
+    values = [*names, "x"]
+    for number in range(draw(st.integers(1, 8))):
+        value, other = (draw(st.sampled_from(values)) for _ in range(2))
+        op = draw(
+            st.sampled_from(
+                [f"transpose %{value} axes=(1, 0)", f"add %{value} %{other}", f"matmul %{value} %{other}"]
+            )
+        )
+        lines.append(f"%v{number} = {op} : float32[2, 2]")
+        values.append(f"v{number}")
+        if names and draw(st.booleans()):
+            name = names.pop(draw(st.integers(0, len(names) - 1)))
+            guard = draw(st.sampled_from(["", " when %on"]))
+            lines.append(
+                f"%{name}n = assign name={name} %{draw(st.sampled_from(values))}{guard} : float32[2, 2]"
+            )
+            values.append(f"{name}n")
+    fetched = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
+    return "\n".join([*lines, *(f"fetch y{n} = %{value}" for n, value in enumerate(fetched))])
+
+
+@given(assignments(), st.booleans(), st.booleans())
+@settings(max_examples=300)
+def test_assignments_take_effect_together_at_the_end(text, on, merge):
+    rng = np.random.default_rng(0)
+    state = {name: rng.integers(-2, 3, (2, 2)).astype(np.float32) for name in "abcd"}
+    feeds = {"x": np.ones((2, 2), np.float32), "on": np.array(on)}
+    graph = from_text(text)
+    plan = Plan(*compile_graph(graph, () if merge else ("fuse",)))
+    session = plan.session(backend="numpy")
+    names = {variable.name for variable in plan.document.variables}
+    session.load_state_dict({name: value for name, value in state.items() if name in names})
+    fetches = session.run("main", {feed.name: feeds[feed.name] for feed in plan.document.programs[0].feeds})
+    expected, after = interpret(graph, "main", feeds, state)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(fetches[name], value)
+    for name, value in session.state_dict().items():
+        np.testing.assert_array_equal(value, after[name])
