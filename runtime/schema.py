@@ -103,6 +103,8 @@ class Kernel(Instruction, frozen=True, kw_only=True, tag="kernel"):
 
     The last ``inner`` axes of ``space`` are those that the reductions of the body run over. A value that
     depends on no inner axis (a reduction, and what follows from it alone) exists once per outer index.
+    A write may take the memory of a read with the same strides; the compiler lets only results do so that
+    the last walk along the inner axes makes.
     """
 
     space: Extents
