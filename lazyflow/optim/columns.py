@@ -34,7 +34,7 @@ class Columns:
         """A scalar of a rule, for all groups.
 
         Args:
-            name: "t", "lr", "clip", an option, or OPTION/INDEX.
+            name: "t", "lr", "clip", an option, OPTION/INDEX, or what is kept for each group.
             group: One whose update follows the rule.
         """
         p = group["clip_grad_norm_type"] if name == "clip" else 0.0  # a column for each kind of norm
@@ -51,10 +51,9 @@ class Columns:
         """The scalar of one group; 0 in a group without the term, which no rule of that group reads."""
         if name == "lr":
             return cast(group["lr"], float64)
-        option, _, index = name.partition("/")
-        if not group.is_number(option):
+        if name not in group.kept and not group.is_number(name.partition("/")[0]):
             return as_tensor(0.0, float64)
-        return cast(group.tensors(option)[int(index or 0)], float64)
+        return group.scalar(name)
 
     def _clip(self, p: float) -> Tensor:
         gradients, members = zip(*self._gradients, strict=True)

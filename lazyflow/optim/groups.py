@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from lazyflow.ops.elementwise import cast
 from lazyflow.optim.options import Option
 from lazyflow.runtime.dtypes import float64
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
@@ -26,6 +27,7 @@ class Group(Mapping[str, Any]):
         settings: A checked value per option.
         options: The options of the optimizer.
         rate: Makes the rate of this update.
+        kept: The first number of each float64 scalar that the optimizer keeps for the group, by name.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Group(Mapping[str, Any]):
         settings: dict[str, Any],
         options: Mapping[str, Option[Any]],
         rate: Callable[[], Tensor],
+        kept: Mapping[str, float],
     ) -> None:
         self.params = params
         self.settings = settings
@@ -46,6 +49,7 @@ class Group(Mapping[str, Any]):
             for option, value in settings.items()
             if self.is_number(option)
         }
+        self.kept = {key: stored(name, key, location, first, (), float64) for key, first in kept.items()}
 
     def is_number(self, option: str) -> bool:
         """Whether an option is data in this group: there, and neither a flag nor fixed."""
@@ -87,7 +91,14 @@ class Group(Mapping[str, Any]):
                 seen[option] = tuple(scalar(f"{option}/{i}") for i in range(len(tensors)))
             else:
                 seen[option] = scalar(option)
-        return SimpleNamespace(**seen)
+        return SimpleNamespace(**seen, **{name: scalar(name) for name in self.kept})
+
+    def scalar(self, name: str) -> Tensor:
+        """A number of the group in the open graph, float64: one that is kept, an OPTION, or OPTION/INDEX."""
+        if name in self.kept:
+            return self.kept[name]
+        option, _, index = name.partition("/")
+        return cast(self.tensors(option)[int(index or 0)], float64)
 
     def _plain(self, option: str) -> Any:
         value = self.settings[option]

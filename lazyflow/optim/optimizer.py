@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeAlias
 
-from lazyflow.compiler import primitives
-from lazyflow.compiler.graph import Value, make
+from lazyflow.compiler.graph import Value
 from lazyflow.context import GraphContext, ProgramContext, current_graph, uncollected
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast
@@ -18,7 +17,8 @@ from lazyflow.optim.groups import Group, collect, stored
 from lazyflow.optim.options import Declared, NormType, Option, Scalar, argument
 from lazyflow.optim.rates import Scheduled
 from lazyflow.optim.table import Table, make_table
-from lazyflow.optim.trace import Next, Rule, Scalars, trace
+from lazyflow.optim.trace import Kept, Next, Rule, Scalars, trace
+from lazyflow.optim.updates import append_effects
 from lazyflow.runtime.dtypes import DType, float64, int32
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, message
 from lazyflow.tensor import Tensor
@@ -102,6 +102,7 @@ class Optimizer(Declared, Scheduled, ABC):
             settings,
             self.options,
             lambda: self.rate(index),
+            self.group_state(SimpleNamespace(**settings)),
         )
 
     def __repr__(self) -> str:
@@ -118,13 +119,38 @@ class Optimizer(Declared, Scheduled, ABC):
             owner: The class and group, for messages.
         """
 
-    def state(self, h: Any) -> Sequence[str] | Mapping[str, float]:
-        """The names of the variables kept per parameter, 0 at first, or their first numbers by name.
+    def state(self, h: Any) -> Sequence[str] | Mapping[str, float | Kept]:
+        """The names of the variables kept per parameter, 0 at first, or how each starts, by name.
 
         Args:
             h: The group, as ``update`` sees it.
         """
         return ()
+
+    def group_state(self, h: Any) -> Mapping[str, float]:
+        """The first numbers of the float64 scalars kept per group, by name; ``update`` sees them in ``h``.
+
+        Args:
+            h: The plain values of the group's options; an absent term is None.
+        """
+        return {}
+
+    def next_group_state(self, lr: Tensor, t: Tensor, h: Any) -> Mapping[str, Tensor]:
+        """Their next values, which follow from scalars alone; the arguments are those of ``update``."""
+        return {}
+
+    def looks_at_shape(self, shape: tuple[int, ...], h: Any) -> bool:
+        """Whether the rule of a parameter works on its shape, which it finds in ``h.shape``.
+
+        Other rules see parameters of shape (n,), ``h.shape`` is None for them, and all parameters of a rule
+        are one kernel. One that looks at the shape may multiply matrices and keep state of other shapes; its
+        ops become part of the program.
+
+        Args:
+            shape: The shape of the parameter.
+            h: The plain values of the group's options; an absent term is None.
+        """
+        return False
 
     @abstractmethod
     def update(self, p: Tensor, g: Tensor, lr: Tensor, t: Tensor, state: State, h: Any) -> Next:
@@ -211,24 +237,31 @@ class Optimizer(Declared, Scheduled, ABC):
                 )
             )
 
-    def _append_updates(self, graph: GraphContext, program: ProgramContext, found: Gradients) -> None:
+    def _append_updates(
+        self, graph: GraphContext, program: ProgramContext, found: Gradients, when: Tensor | None = None
+    ) -> None:
+        """Append the updates; where ``when``, a bool scalar, is false nothing of them moves."""
         t = cast(self.applied, float64) + 1.0
         columns = Columns(self.param_groups, [(g, self._members[p]) for p, g in found.items()], t)
         hoisted: dict[Rule, list[Value]] = {}
         for parameter, group in self._grouped(found):
-            rule = self.rule(group, parameter.dtype)
+            rule = self.rule(group, parameter)
             if rule not in hoisted:
                 hoisted[rule] = rule.hoisted(graph, {name: columns.of(name, group) for name in rule.scalars})
             variables = (parameter, *self._kept(parameter, rule))
             inputs = [found[parameter].value, self._members[parameter].value, *hoisted[rule]]
-            attributes = {
-                "body": rule.body,
-                "variables": tuple(variable.ir for variable in variables),
-                "elements": 1,
-                "guarded": False,
-            }
-            origins = graph.origin(parameter.name)
-            graph.append(program.add_effect(make(primitives.update, inputs, attributes, origins)))
+            append_effects(graph, program, rule, variables, inputs, len(self.param_groups), when)
+        for group in self.param_groups:
+            for variable, value in self._next_of_group(group, t):
+                variable.assign(value, when=when)
+
+    def _next_of_group(self, group: Group, t: Tensor) -> list[tuple[Variable, Tensor]]:
+        """The scalars kept for a group, and their next values."""
+        if not group.kept:
+            return []
+        h = group.view(group.scalar)
+        after = self.next_group_state(cast(group["lr"], float64) * h.lr_scale, t, h)
+        return [(variable, after[name]) for name, variable in group.kept.items()]
 
     def _grouped(self, found: Gradients) -> list[tuple[Parameter, Group]]:
         return [(p, group) for group in self.param_groups for p in group.params if p in found]
@@ -236,10 +269,16 @@ class Optimizer(Declared, Scheduled, ABC):
     def _kept(self, parameter: Parameter, rule: Rule) -> tuple[Variable, ...]:
         """The state of a parameter, in the graph."""
         if parameter not in self._state:
-            shape, dtype = parameter.shape, parameter.dtype
-            numbers = rule.state.items()
-            kept = [self._stored(parameter, name, first, shape, dtype) for name, first in numbers]
-            self._state[parameter] = tuple(kept)
+            self._state[parameter] = tuple(
+                self._stored(
+                    parameter,
+                    name,
+                    kept.initial,
+                    parameter.shape if kept.shape is None else kept.shape,
+                    parameter.dtype,
+                )
+                for name, kept in rule.state.items()
+            )
         for variable in self._state[parameter]:
             _ = variable.value  # adopted by the graph that is open
         return self._state[parameter]
@@ -249,20 +288,40 @@ class Optimizer(Declared, Scheduled, ABC):
     ) -> Variable:
         return stored(lambda: parameter.name, key, self.location, initial, shape, dtype)
 
-    def rule(self, group: Group, dtype: DType) -> Rule:
-        """The traced update rule of a group, one for all groups of equal structure."""
-        key = (group.structure, dtype)
+    def rule(self, group: Group, parameter: Parameter) -> Rule:
+        """The traced update rule of a parameter in a group, one for all of equal structure and dtype.
+
+        Where the rule looks at the shape, it is one for all of equal shape.
+        """
+        seen = self.looks_at_shape(parameter.shape, SimpleNamespace(**group.settings))
+        shape = parameter.shape if seen else None
+        key = (group.structure, parameter.dtype, shape)
         if key not in self._rules:
             self._rules[key] = trace(
                 type(self).__name__,
-                dtype,
-                lambda scalars: _first(self.state(group.view(scalars))),
-                lambda p, g, state, scalars: self._traced(p, g, state, group, scalars),
+                parameter.dtype,
+                lambda scalars: self._first(group, shape, scalars),
+                lambda p, g, state, scalars: self._traced(p, g, state, group, shape, scalars),
+                shape,
             )
         return self._rules[key]
 
-    def _traced(self, p: Tensor, g: Tensor, state: State, group: Group, scalars: Scalars) -> Next:
-        h = group.view(scalars)
+    def _first(self, group: Group, shape: tuple[int, ...] | None, scalars: Scalars) -> Mapping[str, Kept]:
+        """How each variable of the state starts."""
+        state = self.state(_seen(group, shape, scalars))
+        numbers = state if isinstance(state, Mapping) else dict.fromkeys(state, 0.0)
+        return {name: each if isinstance(each, Kept) else Kept(each) for name, each in numbers.items()}
+
+    def _traced(
+        self,
+        p: Tensor,
+        g: Tensor,
+        state: State,
+        group: Group,
+        shape: tuple[int, ...] | None,
+        scalars: Scalars,
+    ) -> Next:
+        h = _seen(group, shape, scalars)
         h.clip = None if h.clip_grad_max_norm is None else scalars("clip")
         lr = scalars("lr") * h.lr_scale
         return self.update(p, self.gradient(p, g, h), lr, scalars("t"), state, h)
@@ -293,5 +352,8 @@ def _params(given: Mapping[str, Any], kind: str) -> Any:
     return first
 
 
-def _first(state: Sequence[str] | Mapping[str, float]) -> Mapping[str, float]:
-    return state if isinstance(state, Mapping) else dict.fromkeys(state, 0.0)
+def _seen(group: Group, shape: tuple[int, ...] | None, scalars: Scalars) -> Any:
+    """A group as a rule sees it, with the shape that the rule looks at."""
+    h = group.view(scalars)
+    h.shape = shape
+    return h

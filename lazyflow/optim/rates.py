@@ -195,4 +195,7 @@ class Scheduled:
 
     def held(self) -> Iterable[Tensor]:
         """What enters a graph's state with the optimizer."""
-        return (tensor for group in self.param_groups for each in group.numbers.values() for tensor in each)
+        for group in self.param_groups:
+            for tensors in group.numbers.values():
+                yield from tensors
+            yield from group.kept.values()

@@ -3,13 +3,16 @@
 The rule runs once, on a parameter of shape (n,) and on scalars. What follows from scalars alone is hoisted
 out of it: the program computes it once for all groups, on columns with one row per group, and the body that
 stays does element work only.
+
+A rule that looks at the shape runs once for each shape, on a parameter of that shape. Its body is no kernel:
+it may multiply matrices, and ``updates`` makes its ops a part of the program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from lazyflow.append import placeholder
 from lazyflow.compiler import graph as ir
@@ -29,6 +32,18 @@ _TAKEN = ("p", "g", "group")  # names that no state can have
 Next: TypeAlias = tuple[Tensor, Sequence[Tensor]]
 
 
+class Kept(NamedTuple):
+    """How a state variable starts.
+
+    Attributes:
+        initial: Its first number.
+        shape: Its shape; None: that of the parameter.
+    """
+
+    initial: float = 0.0
+    shape: tuple[int, ...] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Rule:
     """A traced update rule.
@@ -36,13 +51,15 @@ class Rule:
     Attributes:
         body: What update ops point to: placeholders for the parameter, its state, the gradient and the
             columns, in this order; the program "update" fetches the next values.
-        state: The initial number of each state variable, by name.
+        state: How each state variable starts, by name.
+        shape: The shape that the rule looks at; None: it works on elements, and update ops point to its body.
         columns: What each column holds, as a value of the traced graph.
         traced: The ops of that graph from which the columns follow, in order.
     """
 
     body: ir.Graph
-    state: Mapping[str, float]
+    state: Mapping[str, Kept]
+    shape: tuple[int, ...] | None
     columns: tuple[Value, ...]
     traced: tuple[Op, ...]
 
@@ -76,17 +93,19 @@ class Rule:
 def trace(
     kind: str,
     dtype: DType,
-    state: Callable[[Scalars], Mapping[str, float]],
+    state: Callable[[Scalars], Mapping[str, Kept]],
     update: Callable[[Tensor, Tensor, tuple[Tensor, ...], Scalars], Next],
+    shape: tuple[int, ...] | None = None,
 ) -> Rule:
-    """Trace an update rule for parameters of one dtype.
+    """Trace an update rule for parameters of one dtype, or of one dtype and shape.
 
     Args:
         kind: The optimizer's class, for names and messages.
         dtype: The dtype of parameter, gradient and state.
-        state: Gives the initial number of each state variable, by name.
+        state: Gives how each state variable starts, by name.
         update: From the parameter, its gradient and its state, of shape (n,), and the scalars by name,
             float64 of rank 0, to the next values.
+        shape: In place of (n,), where the rule looks at it.
 
     Raises:
         ShapeError, DTypeError: if a next value has not the shape and dtype of what it follows.
@@ -100,13 +119,17 @@ def trace(
             raise ArgumentError(
                 message(f"{kind}.state: {name!r} is no name of a state", taken=", ".join(_TAKEN))
             )
-        before = {name: placeholder(name, ("n",), dtype) for name in ("p", *initial)}
-        gradient = placeholder("g", ("n",), dtype)
+        whole = ("n",) if shape is None else shape
+        shapes = {name: whole if kept.shape is None else kept.shape for name, kept in initial.items()}
+        before = {name: placeholder(name, each, dtype) for name, each in {"p": whole, **shapes}.items()}
+        gradient = placeholder("g", whole, dtype)
         p, *kept = before.values()
         after = update(p, gradient, tuple(kept), scalars)
     results = dict(zip(before, _checked(kind, after, before), strict=True))
     elements = [tensor.value for tensor in (*before.values(), gradient)]
-    return _split(context.ir, initial, elements, {name: tensor.value for name, tensor in results.items()})
+    fetches = {name: tensor.value for name, tensor in results.items()}
+    body, columns, traced = _split(context.ir, elements, fetches)
+    return Rule(body, initial, shape, columns, traced)
 
 
 class _ScalarPlaceholders(dict[str, Tensor]):
@@ -142,12 +165,12 @@ def _checked(kind: str, after: object, before: Mapping[str, Tensor]) -> list[Ten
 
 
 def _split(
-    traced: ir.Graph, state: Mapping[str, float], elements: Sequence[Value], results: Mapping[str, Value]
-) -> Rule:
-    """Split what was traced into the work of the body and what is hoisted."""
+    traced: ir.Graph, elements: Sequence[Value], results: Mapping[str, Value]
+) -> tuple[ir.Graph, tuple[Value, ...], tuple[Op, ...]]:
+    """Split what was traced: the body, the columns that it reads, and the ops from which they follow."""
     traced.programs["update"] = ir.Program("update", fetches=dict(results))
     ops = traced.reachable()
-    scalar = _scalar_values(ops)
+    scalar = _scalar_values(ops, elements)
     inner = [op for op in ops if op.output not in scalar and not op.primitive.leaf]
     columns = dict.fromkeys(value for op in inner for value in op.inputs if value in scalar)
     builder = _Body(traced.name)
@@ -161,14 +184,16 @@ def _split(
     body = builder.graph
     fetches = {name: builder.values[value] for name, value in results.items()}
     body.programs["update"] = ir.Program("update", fetches=fetches)
-    return Rule(body, state, tuple(columns), tuple(_behind(ops, columns)))
+    return body, tuple(columns), tuple(_behind(ops, columns))
 
 
-def _scalar_values(ops: Sequence[Op]) -> set[Value]:
+def _scalar_values(ops: Sequence[Op], elements: Collection[Value]) -> set[Value]:
     """The values of rank 0 that follow from the scalars of a group alone, element by element."""
     scalar: set[Value] = set()
     constant: set[Value] = set()
     for op in ops:
+        if op.output in elements:
+            continue  # also where a parameter has one element
         if op.primitive is primitives.placeholder and op.output.shape == ():
             scalar.add(op.output)
         elif op.primitive is primitives.constant and op.output.shape == ():
