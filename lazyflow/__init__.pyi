@@ -111,6 +111,8 @@ from lazyflow.runtime.errors import StateError as StateError
 from lazyflow.runtime.errors import SymbolicError as SymbolicError
 from lazyflow.runtime.plan import Plan as Plan
 from lazyflow.runtime.plan import load_plan as load_plan
+from lazyflow.runtime.threads import get_num_threads as get_num_threads
+from lazyflow.runtime.threads import set_num_threads as set_num_threads
 from lazyflow.tensor import Tensor as Tensor
 from lazyflow.variable import Parameter as Parameter
 from lazyflow.variable import Variable as Variable

@@ -21,7 +21,7 @@ ROWS = {
         "errors",
         "dtypes dimensions",
         "schema scalars",
-        "values tensors files proofs",
+        "values tensors files proofs threads",
         "steps",
         "verify archive",
         "backends",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.backend import Array, check_index
+from lazyflow.runtime.backends.backend import Array, aligned, check_index
 from lazyflow.runtime.backends.cpu.batch import count_groups
 from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
 from lazyflow.runtime.backends.cpu.table import Filled, address
@@ -31,11 +31,6 @@ class Natives(NamedTuple):
     pool: int
     blas: int  # the words that keep its number of threads
     functions: Sequence[int]  # of BLAS
-
-
-def count_buffers(program: schema.Program) -> int:
-    """Buffers, and what stands for buffers: two per print, a bad index, two functions of BLAS."""
-    return len(program.buffers) + 2 * len(_prints(program)) + 3
 
 
 def _prints(program: schema.Program) -> list[tuple[int, schema.Print]]:
@@ -62,6 +57,7 @@ class Binding:
         self._filled = filled
         self._memory = [self._find(buffer, memory) for buffer in program.buffers]
         self.prints = {number: self._printed(item) for number, item in _prints(program)}
+        self._scratch = [aligned(self._value(nbytes)) for nbytes in filled.table.scratch]
         self._fault = np.zeros(1, np.int64)
         self._fed = [i for i, buffer in enumerate(program.buffers) if buffer.place == "feed"]
         self._names = [program.buffers[i].name for i in self._fed]
@@ -90,27 +86,27 @@ class Binding:
         return np.zeros(1, np.uint8), np.zeros(shape, dtype)
 
     def _bases(self, natives: Natives) -> Array:
-        """The address of each buffer, then of what stands for buffers, then of the block of numbers."""
+        """The address of each buffer, then of what stands for buffers; see ``Tasks``."""
         found = [0 if memory is None else address(memory) for memory in self._memory]
         for flag, value in self.prints.values():
             found += [address(value), address(flag)]
-        found += [address(self._fault), *natives.functions, address(self._filled.numbers)]
+        found += [address(self._fault), *natives.functions]
+        found += [address(block) for block in self._scratch]
+        found.append(address(self._filled.numbers))
         return np.array(found, np.int64)
 
     def _make_job(self, natives: Natives) -> Array:
         job = np.zeros(JobWord.SIZE, np.int64)
         rows = self._filled.rows
-        multiplies = np.isin(self._filled.table.bases, np.arange(*self._blas_range(natives))).any()
         job[JobWord.TASKS], job[JobWord.COUNT] = address(rows), len(rows)
-        job[JobWord.POOL], job[JobWord.BLAS] = natives.pool, natives.blas if multiplies else 0
+        job[JobWord.POOL], job[JobWord.BLAS] = (
+            natives.pool,
+            natives.blas if self._filled.table.multiplies else 0,
+        )
         job[JobWord.PATCHES], job[JobWord.PATCH_COUNT] = address(self._patches), len(self._patches)
         job[JobWord.FEEDS], job[JobWord.FEED_STEPS] = address(self._feeds), address(self._steps)
         job[JobWord.STEPS], job[JobWord.ADDRESSES] = 1, address(self._filled.addresses)
         return job
-
-    def _blas_range(self, natives: Natives) -> tuple[int, int]:
-        end = count_buffers(self.program)
-        return end - len(natives.functions), end
 
     def _value(self, extent: schema.Extent | Size) -> int:
         return evaluate(parse(extent) if isinstance(extent, str) else extent, self.sizes)
@@ -150,7 +146,9 @@ class Binding:
         item = self.program.instructions[number]
         if isinstance(item, schema.Gather | schema.ScatterAdd | schema.Check):
             limit = item.size if isinstance(item, schema.Check) else item.axis_size
-            index = self.view(item.index, item.space, feeds)
+            moving = zip(item.space, item.index.strides, strict=True)
+            shape = tuple(extent if stride != 0 else 1 for extent, stride in moving)
+            index = self.view(item.index, shape, feeds)
             check_index(index, self._value(limit), document, item)
         if isinstance(item, schema.KernelBatch):
             groups = count_groups(self.program, item)

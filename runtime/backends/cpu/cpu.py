@@ -10,15 +10,16 @@ import numpy as np
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.backend import Array, Outcome, aligned, formatted, round_up
-from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives, count_buffers
+from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
 from lazyflow.runtime.backends.cpu.blas import Blas
 from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Machine, module_text
-from lazyflow.runtime.backends.cpu.pool import Pool, get_num_threads
+from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.table import Table, address
 from lazyflow.runtime.backends.cpu.tasks import Module
 from lazyflow.runtime.dimensions import evaluate, parse
+from lazyflow.runtime.threads import get_num_threads
 
 _KEPT_BINDINGS = 32
 _NATIVE = ("flag", "check_groups", "product.float32", "product.float64")  # of the driver
@@ -77,14 +78,10 @@ class CpuBackend:
         tasks = {program.name: program_tasks(program, module) for program in self.document.programs}
         self._engine = self.host.machine.load(self.host.machine.compile(module_text(module.written())))
         functions = dict(self.host.functions)
-        for name in {task.function for each in tasks.values() for task in each} - functions.keys():
+        for name in {task.function for each in tasks.values() for task in each.tasks} - functions.keys():
             functions[name] = self._engine.get_function_address(name)
-        tables = {}
-        for program in self.document.programs:
-            count = count_buffers(program)
-            tables[program.name] = Table(tasks[program.name], program.dimensions, count, functions)
-            self.prepared += 1
-        return tables
+        self.prepared += len(tasks)
+        return {name: Table(each, functions) for name, each in tasks.items()}
 
     def place(self, variables: Mapping[str, Array]) -> None:
         """Let the variables live in these arrays."""

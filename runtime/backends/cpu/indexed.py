@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.lanes import apply, from_stored, to_stored
-from lazyflow.runtime.backends.cpu.nest import LANES, Read, as_size
+from lazyflow.runtime.backends.cpu.lanes import apply, from_stored
+from lazyflow.runtime.backends.cpu.nest import LANES, Read, as_size, contiguous
 from lazyflow.runtime.backends.cpu.sizes import Sizes
 from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks, Written
 from lazyflow.runtime.backends.cpu.writer import STORED, Writer, definition, is_unsigned, vector
 from lazyflow.runtime.dimensions import Size, elements
-from lazyflow.runtime.dtypes import DType
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,6 @@ class IndexFunction:
         writer = Writer()
         sizes = Sizes(writer, self.names)
         index = self.reads[0 if isinstance(self.item, schema.Check) else 1]
-        if isinstance(self.item, schema.ScatterAdd):
-            self._clear(writer, sizes)
         with ExitStack() as loops:
             place: list[str] = []
             for axis, extent in enumerate(self._looped):
@@ -112,33 +111,16 @@ class IndexFunction:
         entry = _address(writer, sizes, entry, table, place)
         other = _address(writer, sizes, writer.argument(2), moved, place)
         type_, align = vector(STORED[table.dtype], width), table.dtype.itemsize
+        given, apart = vector(STORED[moved.dtype], width), moved.dtype.itemsize
         if isinstance(self.item, schema.Gather):
             value = writer.let(f"load {type_}, ptr {entry}, align {align}")
             writer.line(f"store {type_} {value}, ptr {other}, align {align}")
             return
-        old, new = (writer.let(f"load {type_}, ptr {a}, align {align}") for a in (entry, other))
-        total = _sum(writer, width, old, new, table.dtype)
+        old = writer.let(f"load {type_}, ptr {entry}, align {align}")
+        new = writer.let(f"load {given}, ptr {other}, align {apart}")
+        new = from_stored(writer, width, new, moved.dtype)  # half types have a table of float32
+        total = apply(writer, width, "add", [old, new], table.dtype, table.dtype)
         writer.line(f"store {type_} {total}, ptr {entry}, align {align}")
-
-    def _clear(self, writer: Writer, sizes: Sizes) -> None:
-        """Zero the table: its extent is that of the space with the indexed axis in place of the index."""
-        writer.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-        total = sizes[self._table_elements()]
-        size = writer.let(f"mul i64 {total}, {self.reads[0].dtype.itemsize}")
-        writer.line(f"call void @llvm.memset.p0.i64(ptr {writer.argument(0)}, i8 0, i64 {size}, i1 false)")
-
-    def _table_elements(self) -> Size:
-        table = self.reads[0]
-        total = as_size(self._limit)
-        for stride, extent in zip(table.strides, self.item.space, strict=True):
-            total = total * (as_size(extent) if stride != 0 else 1)
-        return total
-
-
-def _sum(writer: Writer, width: int, old: str, new: str, dtype: DType) -> str:
-    parts = [from_stored(writer, width, x, dtype) for x in (old, new)]
-    wide = dtypes.float32 if dtype in dtypes.HALF else dtype
-    return to_stored(writer, width, apply(writer, width, "add", parts, wide, dtype), dtype)
 
 
 def _address(writer: Writer, sizes: Sizes, pointer: str, access: Read, place: list[str]) -> str:
@@ -158,3 +140,33 @@ def add_indexed(tasks: Tasks, item: schema.Gather | schema.ScatterAdd | schema.C
     function = IndexFunction(item, [tasks.read(a) for a in parts], tasks.program.dimensions)
     shared = tasks.module.function(function.key, function.describe)
     tasks.add(shared, [*(tasks.address(a) for a in parts), (tasks.faults, 0)])
+
+
+def add_scatter(tasks: Tasks, item: schema.ScatterAdd) -> None:
+    """Zero the table, then add to it. Half types are summed in float32, in a table of its own."""
+    dtype = tasks.dtype(item.table)
+    moving = [axis for axis, stride in enumerate(item.table.strides) if stride != 0]
+    space = (item.axis_size, *(item.space[axis] for axis in moving))
+    strides = (item.axis_stride, *(item.table.strides[axis] for axis in moving))
+    table = replace(item.table, strides=strides)
+    if dtype not in dtypes.HALF:
+        _add_map(tasks, space, table, None)
+        add_indexed(tasks, item)
+        return
+    wide = schema.Access(buffer=tasks.add_scratch(space, dtypes.float32), strides=contiguous(space))
+    steps: list[schema.Extent] = [0] * len(item.space)
+    for position, axis in enumerate(moving):
+        steps[axis] = wide.strides[1 + position]
+    _add_map(tasks, space, wide, None)
+    summed = replace(wide, strides=tuple(steps))
+    add_indexed(tasks, replace(item, table=summed, axis_stride=wide.strides[0]))
+    _add_map(tasks, space, table, wide)
+
+
+def _add_map(tasks: Tasks, space: schema.Extents, to: schema.Access, source: schema.Access | None) -> None:
+    """Copy with a cast, or zero."""
+    reads = () if source is None else (source,)
+    op, value = ("literal", 0) if source is None else ("cast", None)
+    call = schema.Call(op=op, args=tuple(range(len(reads))), dtype=tasks.dtype(to).name, value=value)
+    writes = (schema.Write(value=len(reads), to=to),)
+    tasks.add_nest(schema.Kernel(space=space, reads=reads, body=(call,), writes=writes), late=False)

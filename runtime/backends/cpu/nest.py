@@ -21,6 +21,12 @@ def as_size(extent: schema.Extent) -> Size:
     return extent if isinstance(extent, int) else parse(extent)
 
 
+def contiguous(space: schema.Extents) -> schema.Extents:
+    """The strides of an array without gaps, as the document writes them."""
+    steps = [elements(as_size(e) for e in space[axis + 1 :]) for axis in range(len(space))]
+    return tuple(step if isinstance(step, int) else str(step) for step in steps)
+
+
 @dataclass
 class Read:
     """One access of a kernel: the dtype of its elements and its stride along each axis."""
@@ -109,8 +115,9 @@ def _merge_axes(nest: Nest, indexed: set[int]) -> None:
     accesses = [*nest.reads, *nest.writes]
     outer = nest.outer
     kept: list[int] = []
+    needed = indexed | _last_inner(nest)
     for axis in range(len(nest.extents)):
-        if nest.extents[axis] == 1 and axis not in indexed:
+        if nest.extents[axis] == 1 and axis not in needed:
             continue
         last = kept[-1] if kept else None
         mergeable = last is not None and (last < outer) == (axis < outer) and not {last, axis} & indexed
@@ -124,6 +131,12 @@ def _merge_axes(nest: Nest, indexed: set[int]) -> None:
     nest.extents = [nest.extents[axis] for axis in kept]
     for access in accesses:
         access.strides = [access.strides[axis] for axis in kept]
+
+
+def _last_inner(nest: Nest) -> set[int]:
+    """The axis that must stay for reductions to run over, where all inner axes have extent 1."""
+    alone = nest.inner > 0 and all(extent == 1 for extent in nest.extents[nest.outer :])
+    return {len(nest.extents) - 1} if alone else set()
 
 
 def _contiguous(accesses: list[Read], first: int, second: int, extent: Size) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.nest import as_size
 from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks
-from lazyflow.runtime.dimensions import Size, elements
+from lazyflow.runtime.dimensions import Size, at_least, elements
 
 _GEMM = {dtypes.float32: 0, dtypes.float64: 1}  # which function of BLAS; see blas.NAMES
 _TILE_WORK = 1 << 21  # multiplications that are worth a thread
@@ -66,9 +66,12 @@ def _operand(access: schema.Access, rows: Size, columns: Size) -> _Operand | Non
     down, along = (as_size(s) for s in access.strides[-2:])
     if along == 1 or columns == 1:
         leading = columns if rows == 1 else down
-        return _Operand(False, leading) if columns != 1 or down != 0 or rows == 1 else None
+        if at_least(leading, columns):  # else rows overlap, which BLAS refuses
+            return _Operand(False, leading)
     if down == 1 or rows == 1:
-        return _Operand(True, along) if along != 0 else None
+        leading = rows if columns == 1 else along
+        if at_least(leading, rows):
+            return _Operand(True, leading)
     return None
 
 

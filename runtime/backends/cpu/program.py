@@ -7,16 +7,15 @@ from dataclasses import replace
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.cpu.batch import add_batch, add_group_check
-from lazyflow.runtime.backends.cpu.indexed import add_indexed
-from lazyflow.runtime.backends.cpu.nest import as_size
+from lazyflow.runtime.backends.cpu.indexed import add_indexed, add_scatter
+from lazyflow.runtime.backends.cpu.nest import contiguous
 from lazyflow.runtime.backends.cpu.products import add_product
 from lazyflow.runtime.backends.cpu.tasks import Module, Shared, Task, Tasks
-from lazyflow.runtime.dimensions import elements
 
 _STREAM = 2  # the argument of philox that tells one draw from another
 
 
-def program_tasks(program: schema.Program, module: Module) -> list[Task]:
+def program_tasks(program: schema.Program, module: Module) -> Tasks:
     """The tasks of a program, whose functions are added to the module."""
     tasks = Tasks(program, module)
     for number, item in enumerate(program.instructions):
@@ -26,7 +25,7 @@ def program_tasks(program: schema.Program, module: Module) -> list[Task]:
     for number, item in enumerate(program.instructions):
         tasks.current = Task("", (), number=number, when=item.when)
         _ADD[type(item)](tasks, item)
-    return tasks.tasks
+    return tasks
 
 
 def _add_kernel(tasks: Tasks, item: schema.Kernel) -> None:
@@ -69,11 +68,7 @@ def _add_copy(tasks: Tasks, item: schema.Copy) -> None:
 def _add_print(tasks: Tasks, item: schema.Print) -> None:
     """Copy the value to where the backend finds it after the run, and raise a flag."""
     slot = len(tasks.program.buffers) + 2 * tasks.prints.index(tasks.current.number)
-    strides: list[schema.Extent] = []
-    for axis in range(len(item.space)):
-        step = elements(as_size(e) for e in item.space[axis + 1 :])
-        strides.append(step if isinstance(step, int) else str(step))
-    target = schema.Access(buffer=item.source.buffer, strides=tuple(strides))
+    target = schema.Access(buffer=item.source.buffer, strides=contiguous(item.space))
     kernel = schema.Kernel(
         space=item.space, reads=(item.source,), body=(), writes=(schema.Write(value=0, to=target),)
     )
@@ -88,7 +83,7 @@ _ADD: dict[type[schema.Instruction], Callable[..., None]] = {
     schema.KernelBatch: add_batch,
     schema.MatMul: add_product,
     schema.Gather: add_indexed,
-    schema.ScatterAdd: add_indexed,
+    schema.ScatterAdd: add_scatter,
     schema.Check: add_indexed,
     schema.Copy: _add_copy,
     schema.Print: _add_print,

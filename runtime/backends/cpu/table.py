@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lazyflow.runtime.backends.cpu.driver import TaskWord
 from lazyflow.runtime.backends.cpu.products import TILED, TILES_AT, tiles
-from lazyflow.runtime.backends.cpu.tasks import Task
+from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
 from lazyflow.runtime.dimensions import Size, evaluate, named
 
 Words: TypeAlias = NDArray[np.int64]
@@ -42,13 +42,15 @@ class Table:
     """What of a program's tasks does not depend on sizes and addresses.
 
     Attributes:
-        bases: For each address, the buffer that it starts from; ``count`` stands for the block of numbers.
+        bases: For each address, the buffer that it starts from.
+        scratch: The bytes of each buffer of scratch memory.
+        multiplies: Whether a task calls BLAS.
     """
 
-    def __init__(
-        self, tasks: Sequence[Task], dimensions: Sequence[str], count: int, functions: Mapping[str, int]
-    ) -> None:
-        self.tasks = tasks
+    def __init__(self, program: Tasks, functions: Mapping[str, int]) -> None:
+        tasks, dimensions, count = program.tasks, program.program.dimensions, program.numbers
+        self.scratch = program.scratch
+        self.multiplies = any(task.function.startswith(TILED) for task in tasks)
         self._offsets, self._numbers = _Column(), _Column()
         self._extents, self._work = _Column(), _Column()
         self._rows = np.zeros((len(tasks), TaskWord.SIZE), np.int64)

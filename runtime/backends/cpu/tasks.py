@@ -19,9 +19,10 @@ from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.kernel import KernelFunction
 from lazyflow.runtime.backends.cpu.nest import Read, as_size, make_nest, work
 from lazyflow.runtime.backends.cpu.writer import Writer
-from lazyflow.runtime.dimensions import Size
+from lazyflow.runtime.dimensions import Size, elements
 from lazyflow.runtime.dtypes import DType
 
+BLAS_FUNCTIONS = 2  # as many as blas.NAMES
 Address = tuple[int, Size]  # a buffer, and bytes from its start
 
 
@@ -104,6 +105,7 @@ class Tasks:
     Attributes:
         faults: The number of the buffer that takes an index that is out of range.
         blas: The number of the first buffer that stands for a function of BLAS.
+        scratch: The bytes of each further buffer that tasks need.
     """
 
     def __init__(self, program: schema.Program, module: Module) -> None:
@@ -113,6 +115,8 @@ class Tasks:
         self.prints = [i for i, item in enumerate(program.instructions) if isinstance(item, schema.Print)]
         self.faults = len(program.buffers) + 2 * len(self.prints)
         self.blas = self.faults + 1
+        self.scratch: list[Size] = []
+        self._kinds: list[DType] = []  # of scratch
         self.current = Task("", ())
         longest = max((len(name) for name in program.dimensions), default=0)
         self._prefix = "_" * (longest + 1)  # no dimension's name is as long
@@ -132,8 +136,21 @@ class Tasks:
             )
         )
 
+    def add_scratch(self, space: schema.Extents, dtype: DType) -> int:
+        """The number of a further buffer, whose content no other instruction minds."""
+        self.scratch.append(elements(as_size(e) for e in space) * dtype.itemsize)
+        self._kinds.append(dtype)
+        return self.blas + BLAS_FUNCTIONS + len(self.scratch) - 1
+
+    @property
+    def numbers(self) -> int:
+        """The number of the buffer that stands for the block of numbers: the last."""
+        return self.blas + BLAS_FUNCTIONS + len(self.scratch)
+
     def dtype(self, access: schema.Access) -> DType:
         """The dtype of an access's buffer."""
+        if access.buffer >= self.blas + BLAS_FUNCTIONS:
+            return self._kinds[access.buffer - self.blas - BLAS_FUNCTIONS]
         return dtypes.ALL[self.program.buffers[access.buffer].dtype]
 
     def read(self, access: schema.Access) -> Read:

@@ -1,0 +1,126 @@
+"""Threads: the same bits for any number of them, one pool for all sessions, and what a fork leaves."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import lazyflow as lf
+from lazyflow import nn, optim
+from lazyflow.runtime import threads as counts
+
+COUNTS = (1, 2, 3, 4, 8)
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    before = lf.get_num_threads()
+    yield
+    lf.set_num_threads(before)
+
+
+def training(width=300):
+    """A step whose kernels and products are large enough to be shared."""
+    with lf.Graph("wide") as graph:
+        x, labels = lf.placeholder("x", ("batch", 200)), lf.placeholder("labels", ("batch",), lf.int64)
+        model = nn.Sequential(nn.Linear(200, width), nn.ReLU(), nn.Linear(width, 10))
+        loss = nn.functional.cross_entropy(model(x), labels)
+        optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optimizer.step()
+    return lf.compile(graph)
+
+
+def feeds(batch=512):
+    rng = np.random.default_rng(0)
+    return {"x": rng.normal(size=(batch, 200)).astype(np.float32), "labels": rng.integers(0, 10, batch)}
+
+
+def trained(plan, threads, steps=5):
+    lf.set_num_threads(threads)
+    session = plan.session("cpu")
+    losses = [session.run("train", feeds())["loss"].tobytes() for _ in range(steps)]
+    return losses, {name: value.tobytes() for name, value in session.state_dict().items()}
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    plan = training()
+    expected = trained(plan, 1)
+    for threads in COUNTS[1:]:
+        assert trained(plan, threads) == expected, f"{threads} threads"
+
+
+def test_sessions_in_two_threads_share_the_pool():
+    plan, outcomes = training(), {}
+    expected = trained(plan, 1, steps=20)
+    lf.set_num_threads(4)
+
+    def run(number):
+        session = plan.session("cpu")
+        losses = [session.run("train", feeds())["loss"].tobytes() for _ in range(20)]
+        outcomes[number] = losses, {name: value.tobytes() for name, value in session.state_dict().items()}
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == {0: expected, 1: expected}
+
+
+def _report(plan, queue):
+    queue.put(trained(plan, 3))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_child_of_a_fork_starts_workers_of_its_own():
+    plan = training()
+    expected = trained(plan, 3)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_report, args=(plan, queue))
+    child.start()
+    try:
+        assert queue.get(timeout=60) == expected
+        child.join(60)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 1.5, True, "2"])
+def test_number_of_threads_is_checked(threads):
+    with pytest.raises(lf.ArgumentError, match="a number from 1 to 256"):
+        lf.set_num_threads(threads)
+
+
+def told(**environment):
+    code = "import lazyflow as lf; print(lf.get_num_threads())"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_environment_gives_the_number_of_threads():
+    assert told(LAZYFLOW_NUM_THREADS="5").stdout == "5\n"
+    assert "LAZYFLOW_NUM_THREADS='many'" in told(LAZYFLOW_NUM_THREADS="many").stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity masks")
+def test_default_follows_the_affinity_mask(monkeypatch):
+    monkeypatch.delenv("LAZYFLOW_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6})
+    monkeypatch.setattr(counts, "_granted", lambda: 256)
+    assert counts._default() == 3
+    monkeypatch.setattr(counts, "_granted", lambda: 2)
+    assert counts._default() == 2
