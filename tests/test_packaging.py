@@ -94,13 +94,18 @@ def wheel(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_modules_and_the_license(wheel):
+def test_the_wheel_holds_the_modules_the_data_and_the_license(wheel):
     files = set(zipfile.ZipFile(wheel).namelist())
     endings = {True: "/__init__.py", False: ".py"}
     modules = {name.replace(".", "/") + endings[m.is_package] for name, m in MODULES.items()}
     marks = {"lazyflow/__init__.pyi", *(f"{floor.replace('.', '/')}/py.typed" for floor in FLOORS.values())}
+    data = {
+        f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
+        for folder, package in FLOORS.items()
+        for path in (ROOT / folder).rglob("*.ll")
+    }
     inside = {file for file in files if ".dist-info/" not in file}
-    assert inside == modules | marks
+    assert inside == modules | marks | data
     assert any(file.endswith("/licenses/LICENSE") for file in files)
 
 
