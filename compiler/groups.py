@@ -207,16 +207,23 @@ def unite(fits: Iterable[Fit], stage: int) -> Fit | None:
         level = max(stage, found.unit.stage) if found else stage
         merged = [fit.unit, found.unit] if found else [fit.unit]
         joint = None
-        if fit.unit.may_rise(level, merged):
+        if _may_rise(fit, level, merged):
             joint = merge(found, fit) if found else fit
         if joint is None:
             stage = max(stage, fit.unit.stage + 1)
         else:
             found = joint
-    if found is None or not found.unit.may_rise(stage, [found.unit]):
+    if found is None or not _may_rise(found, stage, [found.unit]):
         return None
     found.unit.stage = max(stage, found.unit.stage)
     return found
+
+
+def _may_rise(fit: Fit, stage: int, merged: Iterable[Unit]) -> bool:
+    """Whether a group may wait for what an op needs: the sum of a whole tensor not, for scalar work."""
+    if fit.row and not fit.unit.rows and fit.unit.stage < stage:
+        return False
+    return fit.unit.may_rise(stage, merged)
 
 
 def unite_siblings(unit: Unit, others: Iterable[Unit]) -> None:

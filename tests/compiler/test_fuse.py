@@ -341,6 +341,27 @@ def test_a_kernel_has_a_largest_size():
     assert [len(members(op)) for op in kernels(graph)] == [250, 250, 100]
 
 
+def test_the_sum_of_a_tensor_does_not_wait_for_that_of_another():
+    graph = fused("""
+        %0 = placeholder name=a : float32[40, 40]
+        %1 = placeholder name=b : float32[40, 40]
+        %2 = matmul %0 %1 : float32[40, 40]
+        %3 = mul %0 %0 : float32[40, 40]
+        %4 = reduce_sum %3 axes=(0, 1) keepdims=False : float32[]
+        %5 = mul %2 %2 : float32[40, 40]
+        %6 = reduce_sum %5 axes=(0, 1) keepdims=False : float32[]
+        %7 = mul %1 %1 : float32[40, 40]
+        %8 = reduce_sum %7 axes=(0, 1) keepdims=False : float32[]
+        %9 = add %4 %6 : float32[]
+        %10 = add %9 %8 : float32[]
+        %11 = sqrt %10 : float32[]
+        fetch norm = %11""")
+    early = [op for op in kernels(graph) if all(value.op.primitive.leaf for value in op.inputs)]
+    assert [members(op) for op in early] == [["mul", "reduce_sum"]] * 2
+    (late,) = set(kernels(graph)) - set(early)
+    assert members(late) == ["mul", "reduce_sum", "add", "add", "sqrt"]
+
+
 # --- inputs of kernels ------------------------------------------------------------------------------------
 
 
