@@ -10,7 +10,7 @@ from lazyflow.compiler.graph import Op, Program, Value, make
 from lazyflow.compiler.grouping import Grouping
 from lazyflow.compiler.groups import Unit
 from lazyflow.compiler.kernels import KernelBody
-from lazyflow.compiler.layout import over_base
+from lazyflow.compiler.layout import is_flat, over_base
 from lazyflow.compiler.reasons import over, reason
 from lazyflow.compiler.rewrite import clone
 from lazyflow.compiler.sources import Sources, is_view
@@ -88,7 +88,10 @@ class ProgramWriter:
         if op in self._turned:
             self._turned_product(op, self._turned[op])
             return
-        new = self._append(clone(op, [self.get(value) for value in op.inputs]))
+        inputs = [self.get(value) for value in op.inputs]
+        if op.when is not None and not is_flat(inputs[-1]):  # guards are named by their buffer alone
+            inputs[-1] = self._append(make(primitives.copy, inputs[-1:], {}, op.origins)).output
+        new = self._append(clone(op, inputs))
         self._values.update(zip(op.outputs, new.outputs, strict=True))
         if op.primitive.effect:
             self._effects[op] = new

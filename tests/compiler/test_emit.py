@@ -278,6 +278,16 @@ def test_guards_name_their_buffer():
     assert (copy.when, copy.to.buffer) == (1, 2)
 
 
+def test_a_guard_that_is_a_part_of_something_is_copied():
+    first, second = instructions("""
+        %0 = placeholder name=x : float32[3]
+        %1 = placeholder name=on : bool[4]
+        %2 = slice %1 starts=(2,) sizes=(1,) steps=(1,)
+        %3 = reshape %2 : bool[]
+        assign name=w %0 when %3""")
+    assert (first.source.offset, first.to.buffer) == (2, second.when)
+
+
 def test_an_assignment_that_was_made_in_place_is_no_instruction():
     (kernel,) = instructions("""
         %0 = variable name=steps : int64[]
