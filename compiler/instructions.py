@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Op, Placement, Value
-from lazyflow.compiler.layout import broadcast
+from lazyflow.compiler.layout import broadcast, dense
 from lazyflow.compiler.lower import number
 from lazyflow.compiler.primitives import Primitive
 from lazyflow.runtime import schema
@@ -90,7 +90,7 @@ def _update_batch(w: Writing, op: Op) -> list[schema.AnyInstruction]:
         group = w.layouts[next(inputs)].buffer
         segments.append(schema.Segment(size=size, reads=reads, writes=writes, group=group))
     batch = schema.KernelBatch(
-        columns=tuple(w.access(value) for value in op.inputs[:columns]),
+        columns=tuple(w.walked(value, dense(value.shape)) for value in op.inputs[:columns]),
         body=attributes["body"],
         results=attributes["results"],
         segments=tuple(segments),

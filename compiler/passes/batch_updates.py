@@ -102,7 +102,7 @@ class _Rebuild:
         first = members[0]
         elements: int = first.attributes["elements"]
         guarded: bool = first.attributes["guarded"]
-        columns = [self._values[value] for value in _columns(first)]
+        columns = [self._flattened(value) for value in _columns(first)]
         inputs = list(columns)
         for op in members:
             inputs += [self._flattened(value) for value in op.inputs[:elements]]

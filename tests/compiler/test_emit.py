@@ -278,6 +278,15 @@ def test_guards_name_their_buffer():
     assert (copy.when, copy.to.buffer) == (1, 2)
 
 
+@pytest.mark.parametrize(("groups", "copies"), [(1, 0), (2, 1)])
+def test_a_column_that_repeats_one_number_has_a_row_per_group(groups, copies):
+    column = f"%lr = variable name=lr : float64[]\n%1 = broadcast_to %lr : float64[{groups}]"
+    text = TRAIN.replace("%1 = constant value=[0.5, 0.25] : float64[2]", column)
+    steps = document(text).programs[0].instructions
+    assert sum(isinstance(step, schema.Copy) for step in steps) == copies
+    assert steps[-1].columns[0].strides == (1,)
+
+
 def test_a_guard_that_is_a_part_of_something_is_copied():
     first, second = instructions("""
         %0 = placeholder name=x : float32[3]
