@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lazyflow.ops.elementwise import cast
 from lazyflow.optim.options import Option
-from lazyflow.runtime.dtypes import float64
+from lazyflow.runtime.dtypes import bool_, float64
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
 from lazyflow.tensor import Tensor
 from lazyflow.variable import Parameter, Variable
@@ -17,8 +17,8 @@ from lazyflow.variable import Parameter, Variable
 class Group(Mapping[str, Any]):
     """One group of an optimizer: ``group["lr"]`` is the rate that this update uses.
 
-    Numbers are float64 scalar Tensors, structure is plain Python, ``"params"`` is the list of Parameters and
-    ``"initial_lr"`` the base rate, from which the schedule starts.
+    Numbers are float64 scalar Tensors, of a schedule where one drives them; structure is plain Python,
+    ``"params"`` is the list of Parameters and ``"initial_lr"`` the base rate, from which the schedule starts.
 
     Args:
         name: The prefix of its variables' names, ``adamw/groups/0``.
@@ -26,7 +26,7 @@ class Group(Mapping[str, Any]):
         params: Its parameters.
         settings: A checked value per option.
         options: The options of the optimizer.
-        rate: Makes the rate of this update.
+        value: Makes the number of a name, OPTION or OPTION/INDEX, that this update uses.
         kept: The first number of each float64 scalar that the optimizer keeps for the group, by name.
     """
 
@@ -37,13 +37,13 @@ class Group(Mapping[str, Any]):
         params: list[Parameter],
         settings: dict[str, Any],
         options: Mapping[str, Option[Any]],
-        rate: Callable[[], Tensor],
+        value: Callable[[str], Tensor],
         kept: Mapping[str, float],
     ) -> None:
         self.params = params
         self.settings = settings
         self.options = options
-        self._rate = rate
+        self.value = value
         self._tensors = {
             option: _scalars(name, option, location, value)
             for option, value in settings.items()
@@ -62,17 +62,23 @@ class Group(Mapping[str, Any]):
         return tuple(None if self.is_number(option) else (value,) for option, value in self.settings.items())
 
     @property
-    def base(self) -> Tensor:
-        """The base rate: a variable, unless the user gave a Tensor."""
-        return self.tensors("lr")[0]
+    def names(self) -> tuple[str, ...]:
+        """The name of each number: OPTION, or OPTION/INDEX for those of a tuple."""
+        return tuple(name for option in self._tensors for name in self._names(option))
 
-    def tensors(self, option: str) -> tuple[Tensor, ...]:
-        """The scalars of a number, or of each number of a tuple."""
-        return self._tensors[option]
+    def _names(self, option: str) -> tuple[str, ...]:
+        if not isinstance(self.settings[option], tuple):
+            return (option,)
+        return tuple(f"{option}/{i}" for i in range(len(self._tensors[option])))
+
+    def base(self, name: str) -> Tensor:
+        """What a schedule of a number starts from: a variable, unless the user gave a Tensor."""
+        option, _, index = name.partition("/")
+        return self._tensors[option][int(index or 0)]
 
     @property
     def numbers(self) -> dict[str, tuple[Tensor, ...]]:
-        """The scalars of each option that is data."""
+        """The scalars of each option that is data, as schedules start from them."""
         return dict(self._tensors)
 
     def fixed(self) -> dict[str, Any]:
@@ -86,19 +92,19 @@ class Group(Mapping[str, Any]):
             scalar: Makes the scalar of a name: OPTION, or OPTION/INDEX for those of a tuple.
         """
         seen = dict(self.settings)
-        for option, tensors in self._tensors.items():
-            if isinstance(self.settings[option], tuple):
-                seen[option] = tuple(scalar(f"{option}/{i}") for i in range(len(tensors)))
-            else:
-                seen[option] = scalar(option)
+        for option in self._tensors:
+            seen[option] = self._gathered(option, scalar)
         return SimpleNamespace(**seen, **{name: scalar(name) for name in self.kept})
+
+    def _gathered(self, option: str, scalar: Callable[[str], Tensor]) -> Any:
+        made = tuple(map(scalar, self._names(option)))
+        return made if isinstance(self.settings[option], tuple) else made[0]
 
     def scalar(self, name: str) -> Tensor:
         """A number of the group in the open graph, float64: one that is kept, an OPTION, or OPTION/INDEX."""
         if name in self.kept:
             return self.kept[name]
-        option, _, index = name.partition("/")
-        return cast(self.tensors(option)[int(index or 0)], float64)
+        return cast(self.value(name), float64)
 
     def _plain(self, option: str) -> Any:
         value = self.settings[option]
@@ -107,13 +113,10 @@ class Group(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key == "params":
             return self.params
-        if key == "lr":
-            return self._rate()
         if key == "initial_lr":
-            return self.base
+            return self.base("lr")
         if key in self._tensors:
-            tensors = self._tensors[key]
-            return tensors if isinstance(self.settings[key], tuple) else tensors[0]
+            return self._gathered(key, self.value)
         return self._plain(key)
 
     def __setitem__(self, key: str, value: object) -> NoReturn:
@@ -141,7 +144,8 @@ def _scalars(prefix: Callable[[], str], key: str, location: str, value: Any) -> 
         return tuple(
             each for i, item in enumerate(value) for each in _scalars(prefix, f"{key}/{i}", location, item)
         )
-    return (stored(prefix, key, location, value, (), float64),)
+    dtype = bool_ if isinstance(value, bool) else float64
+    return (stored(prefix, key, location, value, (), dtype),)
 
 
 def stored(

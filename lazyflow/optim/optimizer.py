@@ -101,7 +101,7 @@ class Optimizer(Declared, Scheduled, ABC):
             params,
             settings,
             self.options,
-            lambda: self.rate(index),
+            lambda name: self.value(name, index),
             self.group_state(SimpleNamespace(**settings)),
         )
 
@@ -202,7 +202,7 @@ class Optimizer(Declared, Scheduled, ABC):
         call = f"{self.name}.step()"
         program = current_graph(call).program_for(call)
         graph = self.join(call)
-        self.scheduler()
+        self.check_schedulers()
         self._check_first(program)
         found = gradients_for(self, program, gradients)
         self._check_parameters(program, found)

@@ -1,4 +1,4 @@
-"""The rates of an optimizer's groups: the schedulers that make them, and the clocks they read."""
+"""The numbers of an optimizer's groups: the schedulers that make them, and the clocks they read."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ class Schedule(Protocol):
     def clock(self) -> Variable:
         """The int64 scalar that counts its steps."""
 
-    def rate_for(self, group: int, base: Tensor, step: Tensor, /) -> Tensor:
-        """The rate of a group at a step; float64 scalars."""
+    @property
+    def drives(self) -> tuple[str, ...]:
+        """The names of the numbers that it makes: "lr", OPTION or OPTION/INDEX."""
+
+    def value_for(self, name: str, group: int, base: Tensor, step: Tensor, /) -> Tensor:
+        """The number of a group at a step; float64 scalars."""
 
 
 class Scheduled:
-    """What an optimizer is for its schedulers: rates that they make, and clocks.
+    """What an optimizer is for its schedulers: numbers that they make, and clocks.
 
     Attributes:
         name: The prefix of its variables' names.
@@ -49,8 +53,8 @@ class Scheduled:
         """Begin without schedulers and clocks."""
         self.schedulers = []
         self._clocks: dict[str, Variable] = {}
-        self._rates: dict[int, Tensor] = {}
-        self._read_at = ""
+        self._scheduled: dict[tuple[str, int], Tensor] = {}
+        self._read_at: dict[str, str] = {}
 
     @property
     def micro_steps(self) -> Variable:
@@ -98,26 +102,22 @@ class Scheduled:
         """The bool scalar that says whether a run of the program applies the update; None: every run does."""
         return None
 
-    def base_lr(self, index: int) -> Tensor:
-        """The rate of a group from which the schedule starts: the variable NAME/groups/INDEX/lr."""
-        return self.param_groups[index].base
-
     def attach(self, scheduler: Schedule) -> None:
-        """Let a scheduler make the rates from the base rates.
+        """Let a scheduler make the numbers that it drives from their bases.
 
         Raises:
-            GraphError: if a rate was read already.
+            GraphError: if one of them was read already.
         """
-        self._check_unread("attached")
+        self._check_unread("attached", scheduler)
         self.schedulers.append(scheduler)
 
     def detach(self, scheduler: Schedule) -> None:
         """Give a scheduler to a composition that owns it from now on.
 
         Raises:
-            GraphError: if it is not attached here, or a rate was read already.
+            GraphError: if it is not attached here, or what it drives was read already.
         """
-        self._check_unread("composed")
+        self._check_unread("composed", scheduler)
         rest = [each for each in self.schedulers if each is not scheduler]
         if len(rest) == len(self.schedulers):
             text = f"{type(scheduler).__name__} is not one of the schedulers of optimizer {self.name!r}"
@@ -126,48 +126,66 @@ class Scheduled:
             raise GraphError(message(text, made=made, here=f"at {user_line()}", hint=hint))
         self.schedulers = rest
 
-    def _check_unread(self, what: str) -> None:
-        if self._rates:
-            raise GraphError(
-                message(
-                    f"a scheduler is {what} after the rate of {self.name!r} was read",
-                    read=f"at {self._read_at}",
-                    here=f"at {user_line()}",
-                    hint="make the scheduler first: what read the rate has the one without it",
+    def _check_unread(self, what: str, scheduler: Schedule) -> None:
+        for name in scheduler.drives:
+            if name in self._read_at:
+                raise GraphError(
+                    message(
+                        f"a scheduler is {what} after {_called(name)} of {self.name!r} was read",
+                        read=f"at {self._read_at[name]}",
+                        here=f"at {user_line()}",
+                        hint=f"make the scheduler first: what read {_called(name)} has the one without it",
+                    )
                 )
-            )
 
-    def scheduler(self) -> Schedule | None:
-        """The one scheduler that makes the rates, if there is one.
+    def scheduler(self, name: str = "lr") -> Schedule | None:
+        """The one scheduler that makes a number of the groups, if there is one.
 
         Raises:
             GraphError: if there are two.
         """
-        if len(self.schedulers) > 1:
-            first, second = self.schedulers[:2]
+        found = [scheduler for scheduler in self.schedulers if name in scheduler.drives]
+        if len(found) > 1:
+            first, second = found[:2]
+            driven = "" if name == "lr" else f" for {name!r}"
             raise GraphError(
                 message(
-                    f"optimizer {self.name!r} has {len(self.schedulers)} schedulers that nobody composes",
+                    f"optimizer {self.name!r} has {len(found)} schedulers{driven} that nobody composes",
                     first=f"{type(first).__name__} made at {first.location}",
                     second=f"{type(second).__name__} made at {second.location}",
-                    hint="ChainedScheduler([...]) applies each to the rate of the one before it, "
+                    hint=f"ChainedScheduler([...]) applies each to {_called(name)} of the one before it, "
                     "SequentialLR(...) one after the other",
                 )
             )
-        return self.schedulers[0] if self.schedulers else None
+        return found[0] if found else None
 
-    def rate(self, index: int) -> Tensor:
-        """The rate of a group that this update uses: what the scheduler makes of the base rate."""
-        if index not in self._rates:
-            graph = self.join(f"{self.name}.lr")
-            scheduler = self.scheduler()
-            rate = self.base_lr(index)
-            with graph.scoped(f"{self.name}/lr"):
+    def check_schedulers(self) -> None:
+        """Refuse two schedulers that make one number.
+
+        Raises:
+            GraphError: if there are such.
+        """
+        for name in dict.fromkeys(name for scheduler in self.schedulers for name in scheduler.drives):
+            self.scheduler(name)
+
+    def value(self, name: str, index: int) -> Tensor:
+        """The number of a group that this update uses: what its scheduler makes of the base.
+
+        Args:
+            name: "lr", OPTION or OPTION/INDEX.
+            index: The number of the group.
+        """
+        scheduler, base = self.scheduler(name), self.param_groups[index].base(name)
+        plain = scheduler is None and name != "lr"
+        if not plain and (name, index) not in self._scheduled:
+            graph = self.join(f"{self.name}.{name}")
+            with graph.scoped(f"{self.name}/{name}"):
                 if scheduler is not None:
-                    rate = scheduler.rate_for(index, rate, cast(scheduler.clock, float64))
-                self._rates[index] = cast(rate, float64)
-            self._read_at = self._read_at or user_line()
-        return self._rates[index]
+                    base = scheduler.value_for(name, index, base, cast(scheduler.clock, float64))
+                self._scheduled[name, index] = cast(base, float64)
+        if name not in self._read_at:
+            self._read_at[name] = user_line()
+        return base if plain else self._scheduled[name, index]
 
     def join(self, call: str) -> GraphContext:
         """Enter the open graph: its list of optimizers, and its state.
@@ -199,3 +217,8 @@ class Scheduled:
             for tensors in group.numbers.values():
                 yield from tensors
             yield from group.kept.values()
+
+
+def _called(name: str) -> str:
+    """A number of the groups, in messages."""
+    return "the rate" if name == "lr" else f"the {name!r}"

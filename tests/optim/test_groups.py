@@ -134,7 +134,7 @@ def test_param_groups_read_as_tensors_and_plain_structure():
         assert group["params"] == [w]
         assert group["amsgrad"] is True
         assert group["lr"] is optimizer.lr
-        assert group["initial_lr"] is optimizer.base_lr(0)
+        assert group["initial_lr"] is group.base("lr")
         assert [tensor.dtype for tensor in (group["lr"], group["eps"], *group["betas"])] == [lf.float64] * 4
         assert {"params", "lr", "initial_lr", "eps"} <= set(group)
 

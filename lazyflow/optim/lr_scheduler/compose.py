@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazyflow.ops.elementwise import maximum, where
+from lazyflow.optim.lr_scheduler.driven import Driven
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
 from lazyflow.optim.lr_scheduler.settings import Flag, Milestones, required
 from lazyflow.optim.optimizer import Optimizer
@@ -16,7 +17,33 @@ from lazyflow.tensor import Tensor
 
 
 class Composition(LRScheduler, ABC):
-    """Base of the schedules that own others: what they own is advanced through them alone."""
+    """Base of the schedules that own others: what they own is advanced through them alone.
+
+    All parts drive one option. Where a part drives another number besides, as one that cycles the momentum
+    does, the composition drives that too: a part that does not drive it leaves it as it is.
+    """
+
+    option: Driven = Driven(default=None, kw_only=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.parts: Sequence[LRScheduler] = ()
+        super().__init__(*args, **kwargs)
+
+    @property
+    def option_of_parts(self) -> str:
+        """What its parts drive; the rate where there are none."""
+        option: str = self.parts[0].option if self.parts else "lr"
+        return option
+
+    @property
+    def drives(self) -> tuple[str, ...]:
+        """What it and its parts drive."""
+        names = [name for part in self.parts for name in part.drives]
+        return tuple(dict.fromkeys([self.option, *names]))
+
+    def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
+        """The rate of a group."""
+        return self.value_for(self.option, group, base, step)
 
     def adopt(self, parts: Sequence[LRScheduler]) -> None:
         """Become the owner of schedulers of the same optimizer.
@@ -38,6 +65,11 @@ class Composition(LRScheduler, ABC):
             owner = f"{type(part.owner).__name__}, made at {part.owner.location}"
             text = f"{type(self).__name__}: this {kind} has an owner already"
             raise GraphError(message(text, owner=owner, made=made, here=f"at {self.location}"))
+        if part.option != self.option:
+            expected = f"schedulers of {self.option!r}"
+            hint = "one scheduler for each option, each with its own step()"
+            text = f"this {kind} drives {part.option!r}"
+            raise self.refuse(text, made=made, expected=expected, hint=hint)
         if id(part) in before:
             raise self.refuse(f"the same {kind} is there twice", made=made, hint="make a second one")
         if part.optimizer is not self.optimizer:
@@ -110,13 +142,13 @@ class SequentialLR(Composition):
         """The rate of the first group."""
         return self.rate_for(0, base, step)
 
-    def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
-        """The rate of a group."""
-        result = self.parts[0].rate_for(group, base, step)
+    def value_for(self, name: str, group: int, base: Tensor, step: Tensor) -> Tensor:
+        """A number of a group at a step."""
+        result = self.parts[0].value_for(name, group, base, step)
         for milestone, part, rescaled in zip(self.milestones, self.parts[1:], self._rescaled, strict=True):
             # a schedule never sees a step before its first
             own = step if self.global_steps and not rescaled else maximum(step - milestone, 0.0)
-            result = where(step < milestone, result, part.rate_for(group, base, own))
+            result = where(step < milestone, result, part.value_for(name, group, base, own))
         return result
 
 
@@ -158,10 +190,10 @@ class ChainedScheduler(Composition):
         """The rate of the first group."""
         return self.rate_for(0, base, step)
 
-    def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
-        """The rate of a group."""
+    def value_for(self, name: str, group: int, base: Tensor, step: Tensor) -> Tensor:
+        """A number of a group at a step."""
         for part in self.parts:
-            base = part.rate_for(group, base, step)
+            base = part.value_for(name, group, base, step)
         return base
 
 

@@ -11,6 +11,7 @@ from lazyflow.append import constant
 from lazyflow.ops.elementwise import cos, minimum, where
 from lazyflow.ops.reduction import sum as total
 from lazyflow.optim.lr_scheduler.lambdas import describe
+from lazyflow.optim.lr_scheduler.momentum import CyclesMomentum
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
 from lazyflow.optim.lr_scheduler.settings import Choice, Flag, Integer, Number, PerGroup
 from lazyflow.optim.lr_scheduler.tracing import trace, try_out
@@ -75,14 +76,16 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return cycle, step - start, self.T_0 + gathered(longer)
 
 
-class CyclicLR(LRScheduler):
+class CyclicLR(CyclesMomentum):
     """Triangles between two rates.
 
     With s(i) = 1 ("triangular"), 1 / 2 ** i ("triangular2") or gamma ** k ("exp_range") in cycle i, from 0:
 
         rate = base_lr + (max_lr - base_lr) * x * s(i)
 
-    where x goes from 0 to 1 in step_size_up steps and back in step_size_down.
+    where x goes from 0 to 1 in step_size_up steps and back in step_size_down. With cycle_momentum,
+
+        momentum = max_momentum - (max_momentum - base_momentum) * x * s(i)
 
     Args:
         optimizer: The optimizer whose rates it makes.
@@ -94,6 +97,9 @@ class CyclicLR(LRScheduler):
         gamma: Factor of a step in "exp_range", > 0.
         scale_fn: A function to use in place of s, or None. It is traced as that of LambdaLR is.
         scale_mode: What ``scale_fn`` gets: "cycle", the cycle's number from 1, or "iterations", the step.
+        cycle_momentum: Whether the optimizer's momentum, or the first of its betas, cycles against the rate.
+        base_momentum: The lower momentum, in the optimizer's range, or a list of one per group.
+        max_momentum: The upper momentum, likewise.
         last_step: See :class:`LRScheduler`, for this and the arguments that follow.
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2017.
@@ -107,9 +113,13 @@ class CyclicLR(LRScheduler):
     gamma: Number[float] = Number(default=1.0, above=0.0)
     scale_fn: Callable[[Any], Any] | None = argument(default=None, kw_only=False)
     scale_mode: Choice = Choice(default="cycle", others=("iterations",))
+    cycle_momentum: Flag = Flag(default=False)
+    base_momentum: PerGroup[Any] = PerGroup(default=0.8, low=0.0)
+    max_momentum: PerGroup[Any] = PerGroup(default=0.9, low=0.0)
 
     def check(self) -> None:
-        """Refuse a scale that cannot be called, and an upper rate below the lower one."""
+        """Refuse a scale that cannot be called, upper numbers below lower ones, and a momentum not there."""
+        self.cycle(self.cycle_momentum, self.base_momentum, self.max_momentum)
         function = self.scale_fn
         if function is not None and not callable(function):
             text = f"{type(self).__name__}: scale_fn={function!r} is no function"
@@ -126,13 +136,25 @@ class CyclicLR(LRScheduler):
 
     def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a group."""
+        lower = base if self.base_lr[group] is None else self.base_lr[group]
+        height, scale = self._height(step)
+        rate: Tensor = lower + (self.max_lr[group] - lower) * height * scale
+        return rate
+
+    def momentum_for(self, group: int, step: Tensor) -> Tensor:
+        """The momentum of a group at a step."""
+        low, high = self.base_momentum[group], self.max_momentum[group]
+        height, scale = self._height(step)
+        momentum: Tensor = high - (high - low) * height * scale
+        return momentum
+
+    def _height(self, step: Tensor) -> tuple[Tensor, Tensor | float]:
+        """How far up in its cycle a step is, from 0 to 1, and the cycle's scale."""
         up = self.step_size_up
         down = up if self.step_size_down is None else self.step_size_down
         cycle, within = step // (up + down), step % (up + down)
         height = where(within <= up, within / up, (up + down - within) / down)
-        lower = base if self.base_lr[group] is None else self.base_lr[group]
-        rate: Tensor = lower + (self.max_lr[group] - lower) * height * self._scale(cycle, step)
-        return rate
+        return height, self._scale(cycle, step)
 
     def _scale(self, cycle: Tensor, step: Tensor) -> Tensor | float:
         function = self.scale_fn
@@ -144,12 +166,13 @@ class CyclicLR(LRScheduler):
         return self.gamma**step if self.mode == "exp_range" else 1.0
 
 
-class OneCycleLR(LRScheduler):
+class OneCycleLR(CyclesMomentum):
     """Up to the highest rate and down to nearly nothing, once, over the whole training.
 
     From max_lr / div_factor up to max_lr in the first ``pct_start`` of the steps, then down to
     max_lr / div_factor / final_div_factor; with ``three_phase``, down to the first rate in as many steps as
-    up, and then to the last. Past ``total_steps`` the last rate holds.
+    up, and then to the last. Past ``total_steps`` the last rate holds. With ``cycle_momentum`` the momentum
+    goes from max_momentum down to base_momentum while the rate rises, and back up while it falls.
 
     Args:
         optimizer: The optimizer whose rates it makes.
@@ -159,6 +182,9 @@ class OneCycleLR(LRScheduler):
         steps_per_epoch: >= 1, where total_steps is not given.
         pct_start: Share of the steps on the way up, in [0, 1].
         anneal_strategy: "cos" or "linear".
+        cycle_momentum: Whether the optimizer's momentum, or the first of its betas, cycles against the rate.
+        base_momentum: The lower momentum, in the optimizer's range, or a list of one per group.
+        max_momentum: The upper momentum, likewise.
         div_factor: The highest rate over the first, > 0.
         final_div_factor: The first rate over the last, > 0.
         three_phase: Whether the way down has two parts.
@@ -174,12 +200,16 @@ class OneCycleLR(LRScheduler):
     steps_per_epoch: Integer[int | None] = Integer(default=None, low=1)
     pct_start: Number[float] = Number(default=0.3, low=0.0, high=1.0)
     anneal_strategy: Choice = Choice(default="cos", others=("linear",))
+    cycle_momentum: Flag = Flag(default=False)
+    base_momentum: PerGroup[Any] = PerGroup(default=0.85, low=0.0)
+    max_momentum: PerGroup[Any] = PerGroup(default=0.95, low=0.0)
     div_factor: Number[float] = Number(default=25.0, above=0.0)
     final_div_factor: Number[float] = Number(default=1e4, above=0.0)
     three_phase: Flag = Flag(default=False)
 
     def check(self) -> None:
-        """Find the number of steps, and refuse one step and phases that overlap."""
+        """Find the number of steps, and refuse one step, phases that overlap, and a momentum not there."""
+        self.cycle(self.cycle_momentum, self.base_momentum, self.max_momentum)
         self._count = self._steps()
         if self._count < 2:
             text = f"epochs * steps_per_epoch={self._count} is out of range"
@@ -209,13 +239,19 @@ class OneCycleLR(LRScheduler):
         """The rate of a group."""
         high = base if self.max_lr[group] is None else constant(self.max_lr[group], float64)
         first = high / self.div_factor
-        last = first / self.final_div_factor
-        phases = self._phases(first, high, last)
+        return self._through(step, self._phases(first, high, first / self.final_div_factor))
+
+    def momentum_for(self, group: int, step: Tensor) -> Tensor:
+        """The momentum of a group at a step."""
+        low, high = (constant(m[group], float64) for m in (self.base_momentum, self.max_momentum))
+        return self._through(step, self._phases(high, low, high))
+
+    def _through(self, step: Tensor, phases: list[_Phase]) -> Tensor:
+        """The number at a step of the phases."""
         done = minimum(step, phases[-1].end)
-        result = high
-        for number, phase in enumerate(phases):
-            rate = self._between(phase, (done - phase.begin) / (phase.end - phase.begin))
-            result = rate if number == 0 else where(done <= phase.begin, result, rate)
+        result = self._at(done, phases[0])
+        for phase in phases[1:]:
+            result = where(done <= phase.begin, result, self._at(done, phase))
         return result
 
     def _phases(self, first: Tensor, high: Tensor, last: Tensor) -> list[_Phase]:
@@ -228,14 +264,15 @@ class OneCycleLR(LRScheduler):
         phases = [_Phase(begin, *turn) for begin, turn in zip(begins, turns, strict=True)]
         return [phase for phase in phases if phase.end > max(phase.begin, 0.0)]
 
-    def _between(self, phase: _Phase, share: Tensor) -> Tensor:
+    def _at(self, step: Tensor, phase: _Phase) -> Tensor:
+        share = (step - phase.begin) / (phase.end - phase.begin)
         if self.anneal_strategy == "cos":
             return phase.after + (phase.before - phase.after) / 2.0 * (cos(math.pi * share) + 1.0)
         return (phase.after - phase.before) * share + phase.before
 
 
 class _Phase(NamedTuple):
-    """A part of the cycle: its first and last step, and the rates there."""
+    """A part of the cycle: its first and last step, and the numbers there."""
 
     begin: float
     end: float

@@ -9,6 +9,7 @@ from lazyflow.context import current_graph
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast, maximum, where
 from lazyflow.optim.groups import stored
+from lazyflow.optim.lr_scheduler.driven import groups_with
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
 from lazyflow.optim.lr_scheduler.settings import Choice, Integer, Number, PerGroup
 from lazyflow.runtime.dtypes import DType, float64, int64, is_floating
@@ -69,11 +70,11 @@ class ReduceLROnPlateau(LRScheduler):
         self._best = self._memory("best", worst, float64)
         self._bad = self._memory("bad", 0, int64)
         self._cooling = self._memory("cooldown", 0, int64)
-        count = len(self.optimizer.param_groups)
-        self._reductions = [self._memory(f"reductions/{index}", 0, int64) for index in range(count)]
+        groups = groups_with(self.optimizer, self.option)
+        self._reductions = {index: self._memory(f"reductions/{index}", 0, int64) for index in groups}
 
     def _memory(self, name: str, initial: float, dtype: DType) -> Variable:
-        key = f"plateau/{name}"
+        key = f"plateau/{name}" if self.option == "lr" else f"plateau/{self.option}/{name}"
         return stored(lambda: self.optimizer.name, key, self.location, initial, (), dtype)
 
     def rate(self, base: Tensor, step: Tensor) -> Tensor:
@@ -111,8 +112,9 @@ class ReduceLROnPlateau(LRScheduler):
         self._best.assign(where(better, value, self._best), when=when)
         self._bad.assign(where(reduces, 0, bad), when=when)
         self._cooling.assign(where(reduces, self.cooldown, left), when=when)
-        for group, reductions in enumerate(self._reductions):
-            base, rate = self.optimizer.base_lr(group), self.optimizer.param_groups[group]["lr"]
+        for group, reductions in self._reductions.items():
+            base = self.optimizer.param_groups[group].base(self.option)
+            rate = self.optimizer.value(self.option, group)
             matters = rate - self._reduced(group, base, reductions + 1) > self.eps
             reductions.assign(where(reduces & matters, reductions + 1, reductions), when=when)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -21,26 +21,32 @@ def shown_steps(count: int) -> list[int]:
     return [int(step) for step in np.linspace(0, count - 1, min(count, _MOST))]
 
 
-def draw_svg(title: str, steps: Sequence[int], curves: Sequence[Rates]) -> str:
+def label(option: str) -> str:
+    """What a schedule's number is called for people."""
+    return "learning rate" if option == "lr" else option
+
+
+def draw_svg(title: str, option: str, steps: Sequence[int], curves: Mapping[int, Rates]) -> str:
     """A line for each curve, over its steps, with the lowest and highest numbers at the axes.
 
     Args:
         title: What stands above.
+        option: Which number the curves show.
         steps: The steps, from 0.
-        curves: One array of rates per group, of the length of ``steps``.
+        curves: By group, an array of the length of ``steps``.
 
     Returns:
         The text of an SVG image.
     """
-    low, high = min(0.0, *(float(c.min()) for c in curves)), max(float(c.max()) for c in curves)
+    drawn = curves.values()
+    low, high = min(0.0, *(float(c.min()) for c in drawn)), max(float(c.max()) for c in drawn)
     right, bottom = _WIDTH - 10, _HEIGHT - _BOTTOM
     x = _LEFT + (right - _LEFT) * np.asarray(steps) / max(steps[-1], 1)
     lines = [
-        _line(x, bottom - (bottom - _TOP) * (c - low) / ((high - low) or 1.0), i)
-        for i, c in enumerate(curves)
+        _line(x, bottom - (bottom - _TOP) * (c - low) / ((high - low) or 1.0), i) for i, c in curves.items()
     ]
     texts = [
-        _text(_WIDTH / 2, 16, "middle", title),
+        _text(_WIDTH / 2, 16, "middle", title if option == "lr" else f"{title} of {option}"),
         _text(_LEFT - 6, _TOP + 4, "end", f"{high:.4g}"),
         _text(_LEFT - 6, bottom + 4, "end", f"{low:.4g}"),
         _text(_LEFT, bottom + 16, "middle", "0"),
@@ -65,13 +71,14 @@ def _text(x: float, y: float, anchor: str, text: str) -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def plot(title: str, steps: Sequence[int], curves: Sequence[Rates], axes: Any) -> Any:
+def plot(title: str, option: str, steps: Sequence[int], curves: Mapping[int, Rates], axes: Any) -> Any:
     """Draw a line for each curve with matplotlib.
 
     Args:
         title: What stands above.
+        option: Which number the curves show.
         steps: The steps.
-        curves: One array of rates per group.
+        curves: By group, an array of the length of ``steps``.
         axes: Matplotlib axes to draw into; None: new ones.
 
     Returns:
@@ -81,11 +88,11 @@ def plot(title: str, steps: Sequence[int], curves: Sequence[Rates], axes: Any) -
         ModuleNotFoundError: if axes are not given and matplotlib is not installed.
     """
     axes = _new_axes() if axes is None else axes
-    for number, rates in enumerate(curves):
+    for number, rates in curves.items():
         axes.plot(steps, rates, label=f"group {number}")
     axes.set_title(title)
     axes.set_xlabel("step")
-    axes.set_ylabel("learning rate")
+    axes.set_ylabel(label(option))
     if len(curves) > 1:
         axes.legend()
     return axes

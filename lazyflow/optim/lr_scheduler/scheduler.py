@@ -1,4 +1,4 @@
-"""LRScheduler: the learning rate as a function of the step, computed in the plan."""
+"""LRScheduler: the rate, or another number of the groups, as a function of the step, computed in the plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lazyflow.compiler.graph import make
 from lazyflow.context import ProgramContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.optim.lr_scheduler.curve import Rates, evaluate
-from lazyflow.optim.lr_scheduler.preview import draw_svg, plot, shown_steps
+from lazyflow.optim.lr_scheduler.driven import Driven, groups_with
+from lazyflow.optim.lr_scheduler.preview import draw_svg, label, plot, shown_steps
 from lazyflow.optim.lr_scheduler.settings import (
     Choice,
     Flag,
@@ -62,7 +63,7 @@ class Clock(Setting[Tensor | None]):
 
 
 @dataclass_transform(
-    field_specifiers=(Number, Integer, Flag, Choice, Milestones, PerGroup, Clock, required, argument)
+    field_specifiers=(Number, Integer, Flag, Choice, Milestones, PerGroup, Clock, Driven, required, argument)
 )
 class Fields(Declared):
     """A class whose fields are a scheduler's arguments: type checkers want the decorator on a base class."""
@@ -78,7 +79,10 @@ class LRScheduler(Fields, ABC):
         optimizer: The optimizer whose rates it makes, for each parameter group from its base rate.
         last_step: The last step that was made elsewhere, >= -1: the clock starts at ``last_step + 1``.
         verbose: Whether the running plan reports the first rate and each change, one line per group.
-        clock: An int64 scalar to read as the step; None: the optimizer's clock ``schedule``.
+        clock: An int64 scalar to read as the step; None: the optimizer's clock ``schedule``, or
+            ``schedule/OPTION`` where the option is another than the rate.
+        option: The number that it makes in place of the rate: the name of an option, "weight_decay", or of a
+            number of a tuple, "betas/0". What is said of rates and base rates then holds for this number.
 
     Attributes:
         location: The user's line that made it.
@@ -100,6 +104,7 @@ class LRScheduler(Fields, ABC):
     last_step: Integer[int] = Integer(default=-1, low=-1, kw_only=True)
     verbose: Flag = Flag(default=False, kw_only=True)
     clock: Clock = Clock(default=None, kw_only=True)
+    option: Driven = Driven(default="lr", kw_only=True)
 
     composable: ClassVar[bool] = True  # whether its rate is a function of the step
     aliases: ClassVar[dict[str, str]] = {}  # other names of arguments
@@ -185,13 +190,23 @@ class LRScheduler(Fields, ABC):
 
     @property
     def own_clock(self) -> Variable:
-        """The clock that ``step()`` advances: OPTIMIZER/schedule."""
-        return self.optimizer.clock("schedule", initial=self.last_step + 1)
+        """The clock that ``step()`` advances: OPTIMIZER/schedule, or OPTIMIZER/schedule/OPTION."""
+        name = "schedule" if self.option == "lr" else f"schedule/{self.option}"
+        return self.optimizer.clock(name, initial=self.last_step + 1)
 
     @property
     def reads_own_clock(self) -> bool:
         """Whether its step is the clock that ``step()`` advances."""
         return self.__dict__["clock"] is None
+
+    @property
+    def drives(self) -> tuple[str, ...]:
+        """The names of the numbers that it makes; its option is the first."""
+        return (self.option,)
+
+    def value_for(self, name: str, group: int, base: Tensor, step: Tensor) -> Tensor:
+        """A number of a parameter group at a step; what it does not drive keeps its base."""
+        return self.rate_for(group, base, step) if name == self.option else base
 
     def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
         """The rate of a parameter group at a step; float64 scalars."""
@@ -205,16 +220,17 @@ class LRScheduler(Fields, ABC):
 
         Raises:
             GraphError: outside of a program; at a second step in one program; if a composition owns it; if
-                the optimizer has two schedulers; if it reads another clock and has nothing to report.
+                another scheduler drives the same; if it reads another clock and has nothing to report.
         """
         program = current_graph("scheduler.step()").program_for("scheduler.step()")
         self._check_step(program)
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        groups = [(name, i) for name in self.drives for i in groups_with(self.optimizer, name)]
+        numbers = [(name, i, self.optimizer.value(name, i)) for name, i in groups]
         if self.reads_own_clock:
             self.optimizer.advance(self.own_clock)
         if self.verbose:
-            for index, rate in enumerate(rates):
-                program.add_effect(_report(index, rate))
+            for name, index, number in numbers:
+                program.add_effect(_report(name, index, number))
         self._stepped[program] = user_line()
 
     def _check_step(self, program: ProgramContext) -> None:
@@ -243,20 +259,23 @@ class LRScheduler(Fields, ABC):
                 )
             )
 
-    def curve(self, steps: Steps, group: int = 0, base: float | None = None) -> Rates:
+    def curve(
+        self, steps: Steps, group: int = 0, base: float | None = None, option: str | None = None
+    ) -> Rates:
         """The rates at many steps, without training.
 
         Args:
             steps: How many, counted from step 0, or the steps themselves.
             group: The number of the parameter group.
             base: The base rate; the group's initial one unless given.
+            option: Which number, where the scheduler drives several, as one that cycles the momentum does.
 
         Returns:
             Float64 array, shape (steps,): to the last bit what a plan computes on the ``numpy`` backend.
 
         Raises:
-            ArgumentError: if there are no steps, or one is negative; if the group does not exist; if the base
-                rate is a Tensor of the user's, and none is given.
+            ArgumentError: if there are no steps, or one is negative; if the group does not exist or has no
+                such number; if the base rate is a Tensor of the user's, and none is given.
             GraphError: if the rate depends on something besides the base rate and the step.
 
         Example:
@@ -269,17 +288,28 @@ class LRScheduler(Fields, ABC):
         """
         what = f"{type(self).__name__}.curve"
         numbers = _as_steps(steps, what)
-        groups = self.optimizer.param_groups
-        if not isinstance(group, int | np.integer) or isinstance(group, bool) or not 0 <= group < len(groups):
-            raise ArgumentError(f"{what}: group={group!r} does not exist; there are {len(groups)}")
-        number = self._base(int(group), what) if base is None else finite(base, f"{what}: base =", "a number")
-        return evaluate(lambda b, k: self.rate_for(int(group), b, k), number, numbers, what)
+        name = self.option if option is None else option
+        if name not in self.drives:
+            text = f"{what}: option={name!r} is not driven"
+            raise ArgumentError(message(text, expected=", ".join(self.drives)))
+        index = self._group(group, name, what)
+        start = self._base(name, index, what) if base is None else finite(base, f"{what}: base =", "a number")
+        return evaluate(lambda b, k: self.value_for(name, index, b, k), start, numbers, what)
 
-    def _base(self, group: int, what: str) -> float:
-        variable = self.optimizer.base_lr(group)
+    def _group(self, given: object, name: str, what: str) -> int:
+        count, having = len(self.optimizer.param_groups), groups_with(self.optimizer, name)
+        if not isinstance(given, int | np.integer) or isinstance(given, bool) or not 0 <= given < count:
+            raise ArgumentError(f"{what}: group={given!r} does not exist; there are {count}")
+        if given not in having:
+            raise ArgumentError(f"{what}: group {given} has no {name!r}; {having} have")
+        return int(given)
+
+    def _base(self, name: str, group: int, what: str) -> float:
+        variable = self.optimizer.param_groups[group].base(name)
         if isinstance(variable, Variable) and isinstance(variable.initial, int | float):
             return float(variable.initial)
-        text = f"{what}: the base rate of group {group} is computed while the plan runs"
+        called = "rate" if name == "lr" else repr(name)
+        text = f"{what}: the base {called} of group {group} is computed while the plan runs"
         raise ArgumentError(message(text, base=variable.describe(), hint="curve(steps, base=0.1)"))
 
     def plot(self, steps: int | None = None, axes: Any = None) -> Any:
@@ -292,18 +322,18 @@ class LRScheduler(Fields, ABC):
         Returns:
             The axes.
         """
-        return plot(type(self).__name__, *self._shown(steps), axes)
+        return plot(type(self).__name__, self.option, *self._shown(steps), axes)
 
-    def _shown(self, steps: int | None) -> tuple[list[int], list[Rates]]:
+    def _shown(self, steps: int | None) -> tuple[list[int], dict[int, Rates]]:
         """Steps for a picture, and the rates of each group there."""
         if steps is None:
             steps = 100 if self.length is None else self.length + self.length // 8 + 2
         shown = shown_steps(len(_as_steps(steps, f"{type(self).__name__}.plot")))
-        return shown, [self.curve(shown, group) for group in range(len(self.optimizer.param_groups))]
+        return shown, {i: self.curve(shown, i) for i in groups_with(self.optimizer, self.option)}
 
     def _repr_svg_(self) -> str | None:
         try:
-            return draw_svg(type(self).__name__, *self._shown(None))
+            return draw_svg(type(self).__name__, self.option, *self._shown(None))
         except (GraphError, ArgumentError):  # no curve without a run: the notebook shows the text
             return None
 
@@ -337,9 +367,9 @@ def _as_steps(steps: Steps, what: str) -> Rates:
     return array
 
 
-def _report(index: int, rate: Tensor) -> Any:
+def _report(name: str, index: int, rate: Tensor) -> Any:
     """The op that prints a group's rate at first, and whenever it changes."""
     graph = rate.graph
-    text = f"Adjusting learning rate of group {index} to {{:.4e}}."
+    text = f"Adjusting {label(name)} of group {index} to {{:.4e}}."
     attributes = {"text": text, "on_change": True, "guarded": False}
     return graph.append(make(primitives.print_, (rate.value,), attributes, graph.origin("verbose")))

@@ -53,6 +53,7 @@ class WarmUpLR(Composition):
         """The optimizer, or that of the inner scheduler."""
         inner = given["optimizer"]
         self.inner = inner if isinstance(inner, LRScheduler) else None
+        self.parts = [] if self.inner is None else [self.inner]
         return super().find_optimizer(given) if self.inner is None else self.inner.optimizer
 
     def check(self) -> None:
@@ -83,20 +84,20 @@ class WarmUpLR(Composition):
         """The rate of the first group."""
         return self.rate_for(0, base, step)
 
-    def rate_for(self, group: int, base: Tensor, step: Tensor) -> Tensor:
-        """The rate of a group."""
+    def value_for(self, name: str, group: int, base: Tensor, step: Tensor) -> Tensor:
+        """A number of a group at a step."""
         count = self.warmup_iters
-        after = self._inner(group, base, maximum(step - count, 0.0) if self.warmup_prefix else step)
-        if count == 0:
+        after = self._inner(name, group, base, maximum(step - count, 0.0) if self.warmup_prefix else step)
+        if count == 0 or name != self.option:
             return after
         start = base * self.warmup_factor
         if self.warmup_method == "constant":
             return where(step < count, start, after)
-        end = base if self.warmup_prefix else self._inner(group, base, constant(float(count), float64))
+        end = base if self.warmup_prefix else self._inner(name, group, base, constant(float(count), float64))
         return where(step < count, start + (end - start) * (step / count), after)
 
-    def _inner(self, group: int, base: Tensor, step: Tensor) -> Tensor:
-        return base if self.inner is None else self.inner.rate_for(group, base, step)
+    def _inner(self, name: str, group: int, base: Tensor, step: Tensor) -> Tensor:
+        return base if self.inner is None else self.inner.value_for(name, group, base, step)
 
 
 class WarmupCosineLR(LRScheduler):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lazyflow.ops.elementwise import minimum
 from lazyflow.optim.lr_scheduler import compose, cyclic, decay, lambdas, plateau
 from lazyflow.optim.lr_scheduler.scheduler import LRScheduler
-from lazyflow.optim.lr_scheduler.settings import Flag, Integer, Number
+from lazyflow.optim.lr_scheduler.settings import Integer, Number
 from lazyflow.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -20,20 +20,6 @@ class _Epochs(_Base):
     """Gives ``last_step`` its name in PyTorch too."""
 
     aliases = {"last_epoch": "last_step"}  # noqa: RUF012, declared in the base class
-
-
-class _NoMomentum(_Epochs):
-    """Refuses to cycle the momentum."""
-
-    cycle_momentum: Flag = Flag(default=True, kw_only=True)
-
-    def check(self) -> None:
-        super().check()
-        if self.cycle_momentum:
-            raise self.refuse(
-                "cycle_momentum=True, PyTorch's default: the momentum does not cycle here",
-                expected="cycle_momentum=False",
-            )
 
 
 class StepLR(_Epochs, decay.StepLR):
@@ -96,12 +82,16 @@ class CosineAnnealingWarmRestarts(_Epochs, cyclic.CosineAnnealingWarmRestarts):
     """Half a cosine down, again and again, over cycles that grow."""
 
 
-class CyclicLR(_NoMomentum, cyclic.CyclicLR):
-    """Triangles between two rates; the momentum does not cycle."""
+class CyclicLR(_Epochs, cyclic.CyclicLR):
+    """Triangles between two rates; the momentum cycles against the rate, unless told otherwise."""
+
+    cycle_momentum = cyclic.CyclicLR.cycle_momentum.but(default=True)
 
 
-class OneCycleLR(_NoMomentum, cyclic.OneCycleLR):
-    """Up to the highest rate and down to nearly nothing, once; the momentum does not cycle."""
+class OneCycleLR(_Epochs, cyclic.OneCycleLR):
+    """Up to the highest rate and down to nearly nothing, once; the momentum goes down and up."""
+
+    cycle_momentum = cyclic.OneCycleLR.cycle_momentum.but(default=True)
 
 
 class SequentialLR(_Epochs, compose.SequentialLR):

@@ -41,9 +41,10 @@ PYTORCH = {
     "MultiplicativeLR": "lr_lambda",
     "SequentialLR": "schedulers, milestones",
     "CyclicLR": "base_lr, max_lr, step_size_up=2000, step_size_down=None, mode='triangular', gamma=1.0, "
-    "scale_fn=None, scale_mode='cycle'",
+    "scale_fn=None, scale_mode='cycle', cycle_momentum=True, base_momentum=0.8, max_momentum=0.9",
     "OneCycleLR": "max_lr, total_steps=None, epochs=None, steps_per_epoch=None, pct_start=0.3, "
-    "anneal_strategy='cos', div_factor=25.0, final_div_factor=10000.0, three_phase=False",
+    "anneal_strategy='cos', cycle_momentum=True, base_momentum=0.85, max_momentum=0.95, div_factor=25.0, "
+    "final_div_factor=10000.0, three_phase=False",
     "ReduceLROnPlateau": ONEFLOW["ReduceLROnPlateau"],
 }
 CASES = [

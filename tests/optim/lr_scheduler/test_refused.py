@@ -32,6 +32,19 @@ NO_MILESTONES = [
 ]
 NEGATIVE, ZERO, NONE = [-0.1, -1e-300], [0, 0.0], [None]
 NO_RATES = [True, "0.1", {}, math.nan, math.inf, *NEGATIVE, [], [0.1, 0.2]]  # for one group
+NO_NUMBER_OF_SGD = [
+    1,
+    True,
+    None,
+    "",
+    "rate",
+    "lr/0",
+    "momentum",
+    "nesterov",
+    "params",
+    "clip_grad_norm_type",
+]
+CYCLIC, ONCE = {"base_lr": 0, "max_lr": 1}, {"max_lr": 1, "total_steps": 9}
 RISE = {"warmup_steps": 3, "decay_steps": 9}
 
 # class, the arguments that it needs, the argument in question, the values
@@ -41,6 +54,8 @@ SETTINGS = [
     ("StepLR", {"step_size": 3}, "last_step", [*NO_NUMBER, *NONE, -2, 0.0, 2**53 + 1]),
     ("StepLR", {"step_size": 3}, "verbose", NO_FLAG),
     ("StepLR", {"step_size": 3}, "clock", [3, "updates", True]),
+    ("StepLR", {"step_size": 3}, "option", NO_NUMBER_OF_SGD),
+    ("WarmUpLR", {}, "option", [x for x in NO_NUMBER_OF_SGD if x is not None]),
     ("CosineAnnealingLR", {}, "steps", [*NO_COUNT, *NONE, 0]),
     ("CosineAnnealingLR", {"steps": 9}, "alpha", [*NO_FLOAT, *NONE, *NEGATIVE, 1.5]),
     ("CosineDecayLR", {}, "decay_steps", [*NO_COUNT, *NONE, 0]),
@@ -76,6 +91,12 @@ SETTINGS = [
     ("CyclicLR", {"base_lr": 0, "max_lr": 1}, "gamma", [*NO_FLOAT, *NONE, *ZERO, *NEGATIVE]),
     ("CyclicLR", {"base_lr": 0, "max_lr": 1}, "scale_fn", [0.5, "cycle"]),
     ("CyclicLR", {"base_lr": 0, "max_lr": 1}, "scale_mode", NO_WORD),
+    ("CyclicLR", CYCLIC, "cycle_momentum", NO_FLAG),
+    ("CyclicLR", CYCLIC, "base_momentum", [*NO_RATES, *NONE]),
+    ("CyclicLR", CYCLIC, "max_momentum", [*NO_RATES, *NONE]),
+    ("OneCycleLR", ONCE, "cycle_momentum", NO_FLAG),
+    ("OneCycleLR", ONCE, "base_momentum", [*NO_RATES, *NONE]),
+    ("OneCycleLR", ONCE, "max_momentum", [*NO_RATES, *NONE]),
     ("OneCycleLR", {"total_steps": 9}, "max_lr", NO_RATES),
     ("OneCycleLR", {"max_lr": 1}, "total_steps", [*NO_COUNT, 0, 1]),
     ("OneCycleLR", {"max_lr": 1, "steps_per_epoch": 3}, "epochs", [*NO_COUNT, *NONE, 0]),
@@ -131,9 +152,8 @@ def test_setting_out_of_range(kind, args, name, value):
 def test_at_least_100_configurations_are_refused_over_all_schedulers():
     assert len(REFUSED) >= 100
     classes = [c for c in vars(lr_scheduler).values() if isinstance(c, type)]
-    own = {
-        c.__name__: {*c.options} - {"last_step", "verbose", "clock"} for c in classes if hasattr(c, "rate")
-    }
+    shared = {"last_step", "verbose", "clock", "option"}
+    own = {c.__name__: {*c.options} - shared for c in classes if hasattr(c, "rate")}
     tested = {(kind, name) for kind, _, name, _ in SETTINGS}
     missing = {(kind, name) for kind, names in own.items() for name in names} - tested
     # those of compositions stand in test_compose.py
@@ -259,8 +279,34 @@ def test_differences_from_oneflow_are_differences():
     assert not any(recorded[case] for case in WE_ACCEPT)
 
 
-def test_momentum_does_not_cycle_and_says_so():
-    for kind, args in [("CyclicLR", [0.1, 0.2]), ("OneCycleLR", [0.1, 20])]:
-        with pytest.raises(lf.ArgumentError, match=f"{kind}: cycle_momentum=True") as error:
-            getattr(pytorch.lr_scheduler, kind)(an_optimizer(), *args)
-        assert "cycle_momentum=False" in str(error.value)
+def adam(**more):
+    return optim.Adam([lf.Parameter([0.0], name="w")], **more)
+
+
+def adagrad():
+    return optim.Adagrad([lf.Parameter([0.0], name="w")])
+
+
+MOMENTA = [
+    (an_optimizer, {}, "cycle_momentum=True, but group 0 of 'sgd' has no momentum", "SGD(..., momentum=...)"),
+    (
+        adagrad,
+        {},
+        "cycle_momentum=True, but a Adagrad has neither momentum nor betas",
+        "cycle_momentum=False",
+    ),
+    (adam, {"option": "betas/0"}, "option='betas/0' and cycle_momentum=True", "cycle_momentum=False"),
+    (adam, {"max_momentum": 1.0}, "max_momentum=1.0 is out of range for 'betas/0'", "each in [0, 1)"),
+    (adam, {"base_momentum": 0.9, "max_momentum": 0.8}, "max_momentum=0.8 is below base_momentum=0.9", ">="),
+]
+
+
+@pytest.mark.parametrize(("make", "more", "text", "instead"), MOMENTA, ids=[m[2] for m in MOMENTA])
+@pytest.mark.parametrize(("kind", "args"), [("CyclicLR", [0.1, 0.2]), ("OneCycleLR", [0.1, 20])])
+def test_momentum_that_cannot_cycle(kind, args, make, more, text, instead):
+    optimizer = make()
+    with pytest.raises(lf.ArgumentError) as error:
+        getattr(pytorch.lr_scheduler, kind)(optimizer, *args, **more)
+    assert str(error.value).startswith(f"{kind}: {text}")
+    assert instead in str(error.value)
+    assert optimizer.schedulers == []
