@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Op, Placement, Value
-from lazyflow.compiler.layout import broadcast, dense
 from lazyflow.compiler.lower import number
+from lazyflow.compiler.placement.layout import broadcast, dense
 from lazyflow.compiler.primitives import Primitive
 from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Shape, Size

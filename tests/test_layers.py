@@ -35,8 +35,10 @@ ROWS = {
         "rules",
         "primitives",
         "graph",
-        "rewrite spelling text interpret reasons grouping recompute fused scheduling layout arena lifetimes "
-        "lower sorting sources groups kernels dependences instructions",
+        "rewrite spelling text interpret reasons lower sorting",
+        "placement",
+        "instructions fusion",
+        "ordering",
         "passes",
         "pipeline",
     ],

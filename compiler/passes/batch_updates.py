@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Graph, Op, Origin, Program, Value
-from lazyflow.compiler.layout import is_flat
 from lazyflow.compiler.lower import update_body
+from lazyflow.compiler.placement.layout import is_flat
 from lazyflow.compiler.reasons import reason
 from lazyflow.compiler.rewrite import clone
 from lazyflow.compiler.sorting import stable_order

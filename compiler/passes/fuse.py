@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lazyflow.compiler.fused import ProgramWriter, turned_products
+from lazyflow.compiler.fusion.fused import ProgramWriter, turned_products
+from lazyflow.compiler.fusion.grouping import Grouping
+from lazyflow.compiler.fusion.recompute import recompute
+from lazyflow.compiler.fusion.sources import Sources
 from lazyflow.compiler.graph import Graph, Op
-from lazyflow.compiler.grouping import Grouping
-from lazyflow.compiler.recompute import recompute
-from lazyflow.compiler.sources import Sources
 
 
 def fuse(graph: Graph, merge: bool = True) -> Graph:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import networkx as nx
 
 from lazyflow.compiler import primitives
-from lazyflow.compiler.dependences import Dependences, cycles, index_and_size
 from lazyflow.compiler.graph import Graph, Op, Program, Value, Variable, make
-from lazyflow.compiler.layout import base_of
+from lazyflow.compiler.ordering.dependences import Dependences, cycles, index_and_size
+from lazyflow.compiler.ordering.scheduling import schedule
+from lazyflow.compiler.placement.layout import base_of
 from lazyflow.compiler.rewrite import clone
-from lazyflow.compiler.scheduling import schedule
 from lazyflow.runtime.errors import GraphError, message
 
 

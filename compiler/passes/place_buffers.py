@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from lazyflow.compiler import arena, primitives
+from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Graph, Layout, Op, Placement, Program, Value, Variable
-from lazyflow.compiler.layout import count, dense, viewed
-from lazyflow.compiler.lifetimes import Lifetimes
+from lazyflow.compiler.placement import arena
+from lazyflow.compiler.placement.layout import count, dense, viewed
+from lazyflow.compiler.placement.lifetimes import Lifetimes
 from lazyflow.compiler.reasons import name_of, reason
 from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Size

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazyflow.compiler import primitives as p
-from lazyflow.compiler.dependences import BARRIER, Dependences
 from lazyflow.compiler.interpret import interpret
+from lazyflow.compiler.ordering.dependences import BARRIER, Dependences
 from lazyflow.compiler.passes.batch_updates import batch_updates
 from lazyflow.compiler.passes.fuse import fuse
 from lazyflow.compiler.passes.order import order

@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazyflow.compiler import primitives as p
-from lazyflow.compiler.arena import SMALL, Span, lower_bound, place
 from lazyflow.compiler.graph import Layout, make
-from lazyflow.compiler.layout import dense, is_dense, viewed
-from lazyflow.compiler.lifetimes import Lifetimes
 from lazyflow.compiler.passes.batch_updates import batch_updates
 from lazyflow.compiler.passes.fuse import fuse
 from lazyflow.compiler.passes.order import order
 from lazyflow.compiler.passes.place_buffers import place_buffers
 from lazyflow.compiler.pipeline import compile_graph
+from lazyflow.compiler.placement.arena import SMALL, Span, lower_bound, place
+from lazyflow.compiler.placement.layout import dense, is_dense, viewed
+from lazyflow.compiler.placement.lifetimes import Lifetimes
 from lazyflow.compiler.text import from_text, to_text
 from lazyflow.runtime.dimensions import evaluate, named
 from lazyflow.runtime.plan import Plan

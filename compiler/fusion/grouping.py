@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lazyflow.compiler.graph import Op, Program, Value
-from lazyflow.compiler.groups import (
+from lazyflow.compiler.fusion.groups import (
     LARGEST_GROUP,
     Fit,
     Unit,
@@ -16,9 +15,10 @@ from lazyflow.compiler.groups import (
     unite,
     unite_siblings,
 )
+from lazyflow.compiler.fusion.sources import Sources, is_kernel_op
+from lazyflow.compiler.graph import Op, Program, Value
 from lazyflow.compiler.reasons import over, reason
 from lazyflow.compiler.sorting import stable_order
-from lazyflow.compiler.sources import Sources, is_kernel_op
 from lazyflow.runtime import schema
 from lazyflow.runtime.dimensions import Shape, elements
 

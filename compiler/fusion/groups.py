@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from lazyflow.compiler.fusion.sources import Link
 from lazyflow.compiler.graph import Op, Value
-from lazyflow.compiler.sources import Link
 from lazyflow.runtime.dimensions import Shape, elements
 
 Use: TypeAlias = tuple[Value, Link]  # a value of a group, and for each of its axes the axis of the user

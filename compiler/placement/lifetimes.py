@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lazyflow.compiler import primitives
-from lazyflow.compiler.arena import Span
 from lazyflow.compiler.graph import Op, Program, Value, Variable
-from lazyflow.compiler.layout import base_of, count, is_flat
+from lazyflow.compiler.placement.arena import Span
+from lazyflow.compiler.placement.layout import base_of, count, is_flat
 
 
 class Lifetimes:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import networkx as nx
 
 from lazyflow.compiler import primitives
+from lazyflow.compiler.fusion.sources import is_view, memory_of
 from lazyflow.compiler.graph import Op, Program, Value, Variable
-from lazyflow.compiler.layout import base_of
-from lazyflow.compiler.sources import is_view, memory_of
+from lazyflow.compiler.placement.layout import base_of
 from lazyflow.runtime.dimensions import Size
 
 BARRIER = -1  # the node between the last op that can fail and the first effect

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from lazyflow.compiler import primitives
+from lazyflow.compiler.fusion.groups import Unit
+from lazyflow.compiler.fusion.sources import Link, Sources
 from lazyflow.compiler.graph import Op, Origin, Value
-from lazyflow.compiler.groups import Unit
 from lazyflow.compiler.lower import Body, final
-from lazyflow.compiler.sources import Link, Sources
 
 Read: TypeAlias = tuple[Value, Link]  # a source, and for each of its axes the domain's axis
 

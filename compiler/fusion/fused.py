@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lazyflow.compiler import primitives
+from lazyflow.compiler.fusion.grouping import Grouping
+from lazyflow.compiler.fusion.groups import Unit
+from lazyflow.compiler.fusion.kernels import KernelBody
+from lazyflow.compiler.fusion.sources import Sources, is_view
 from lazyflow.compiler.graph import Op, Program, Value, make
-from lazyflow.compiler.grouping import Grouping
-from lazyflow.compiler.groups import Unit
-from lazyflow.compiler.kernels import KernelBody
-from lazyflow.compiler.layout import is_flat, over_base
+from lazyflow.compiler.placement.layout import is_flat, over_base
 from lazyflow.compiler.reasons import over, reason
 from lazyflow.compiler.rewrite import clone
-from lazyflow.compiler.sources import Sources, is_view
 from lazyflow.runtime import schema
 
 

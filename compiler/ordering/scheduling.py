@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import networkx as nx
 
-from lazyflow.compiler.arena import typical
-from lazyflow.compiler.dependences import BARRIER, Dependences
 from lazyflow.compiler.graph import Op, Value
-from lazyflow.compiler.layout import base_of, count
+from lazyflow.compiler.ordering.dependences import BARRIER, Dependences
+from lazyflow.compiler.placement.arena import typical
+from lazyflow.compiler.placement.layout import base_of, count
 
 _FEW = 8  # users: with more, a value is not freed by the choice between two of them
 

@@ -6,13 +6,13 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lazyflow.compiler.arena import typical
+from lazyflow.compiler.fusion.grouping import Grouping, domain_reads
+from lazyflow.compiler.fusion.groups import LARGEST_GROUP, Unit
+from lazyflow.compiler.fusion.sources import Link
 from lazyflow.compiler.graph import Op, Program, Value
-from lazyflow.compiler.grouping import Grouping, domain_reads
-from lazyflow.compiler.groups import LARGEST_GROUP, Unit
-from lazyflow.compiler.layout import count
+from lazyflow.compiler.placement.arena import typical
+from lazyflow.compiler.placement.layout import count
 from lazyflow.compiler.reasons import reason
-from lazyflow.compiler.sources import Link
 
 LARGEST_CONE = 8  # ops that are computed anew for one value
 _NEVER = 2**62  # the stage of what is used at the end
