@@ -49,13 +49,12 @@ def golden_cases(family):
     return json.loads((GOLDEN / f"{family}.json").read_text())["cases"]
 
 
-def described(description, optimizer, module):
-    """The scheduler that a recorded case describes; LambdaLR's functions are text."""
-    args = dict(description["args"])
-    if isinstance(args.get("lr_lambda"), str):
-        args["lr_lambda"] = function(args["lr_lambda"])
-    elif "lr_lambda" in args:
-        args["lr_lambda"] = [function(text) for text in args["lr_lambda"]]
+def described(description, optimizer, module, **more):
+    """The scheduler that a recorded case describes; functions are text."""
+    args = description["args"] | more
+    for name in {"lr_lambda", "scale_fn"} & args.keys():
+        text = args[name]
+        args[name] = [function(each) for each in text] if isinstance(text, list) else function(text)
     kind, on = getattr(module, description["type"]), [optimizer]
     if "schedulers" in description:
         parts = [described(part, optimizer, module) for part in description["schedulers"]]
