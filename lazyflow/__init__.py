@@ -37,12 +37,22 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
-        raise AttributeError(f"module 'lazyflow' has no attribute {name!r}")
+        where = _elsewhere(name)
+        hint = f"; there is {where}.{name}" if where else ""
+        this = sys.modules[__name__]
+        raise AttributeError(f"module 'lazyflow' has no attribute {name!r}{hint}", name=name, obj=this)
     if _is_submodule(name):
         return import_module(f"{__name__}.{name}")
     value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
+
+
+def _elsewhere(name: str) -> str | None:
+    """The package that has a public name which this one has not."""
+    packages = ("nn.functional", "nn", "optim", "optim.lr_scheduler")
+    rooms = [import_module(f"{__name__}.{package}") for package in packages if not name.startswith("_")]
+    return next((room.__name__ for room in rooms if name in room.__all__), None)
 
 
 def __dir__() -> list[str]:

@@ -166,6 +166,10 @@ def as_shape(shape: Any, call: str) -> Shape:
                 message(
                     f"{call}: {size!r} in shape {tuple(shape)} is no size",
                     expected="integers >= 1, and strings that name dimensions bound at run time",
+                    here=f"at {user_line()}",
+                    hint='a name such as "batch", for a size that differs from run to run'
+                    if size is None or size == -1
+                    else None,
                 )
             )
         sizes.append(size)

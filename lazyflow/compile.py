@@ -36,7 +36,13 @@ def compile(graph: Graph, skip: Collection[str] = ()) -> Plan:
         ShapeError: if a named dimension is bound by none of a program's feeds.
     """
     if not isinstance(graph, Graph):
-        raise ArgumentTypeError(f"compile: {graph!r} is no lf.Graph")
+        raise ArgumentTypeError(
+            message(
+                f"compile: {graph!r} is no lf.Graph",
+                here=f"at {user_line()}",
+                hint="with lf.Graph() as graph: ...; lf.compile(graph)",
+            )
+        )
     if graph.open_program is not None:
         raise GraphError(
             message(

@@ -150,7 +150,7 @@ def current_graph(call: str = "this call") -> GraphContext:
                 f"{call}: no graph is open",
                 here=f"at {user_line()}",
                 expected="a call inside `with lf.Graph(...):`, where every call appends ops",
-                hint="with lf.Graph() as graph: ...",
+                hint="with lf.Graph() as graph: ... once; the loop calls session.run(program, ...)",
             )
         )
     return graph

@@ -75,7 +75,22 @@ class Graph(GraphContext):
             raise ArgumentTypeError(f"program: name {name!r} is not a name; expected a string")
         if name in self.ir.programs or name == "init":
             taken = "is that of the program that draws the initial values" if name == "init" else "is taken"
-            raise GraphError(message(f"program: the name {name!r} {taken}", here=f"at {user_line()}"))
+            raise GraphError(
+                message(
+                    f"program: the name {name!r} {taken}",
+                    here=f"at {user_line()}",
+                    hint="give another name; to add to a program, keep it: program = graph.program(...)",
+                )
+            )
+        if fetches is not None and not isinstance(fetches, Mapping):
+            raise ArgumentTypeError(
+                message(
+                    f"program: fetches={fetches!r} is no mapping",
+                    expected="a Tensor for each name that a run returns",
+                    here=f"at {user_line()}",
+                    hint='graph.program("predict", fetches={"y": y})',
+                )
+            )
         program = Program(self, name)
         if fetches is not None:
             program.fetch(**fetches)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -292,24 +292,35 @@ class Tensor:
     def __setitem__(self, index: object, value: object) -> NoReturn:
         self._refuse("item assignment", "a Tensor never changes", "lf.where, lf.concat, or Variable.assign")
 
+    def __format__(self, spec: str) -> str:
+        return str(self) if not spec else self._refuse(f"format {spec!r}", *_NUMBER)
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Tensor:
         function = FUNCTIONS.get(_UFUNCS.get(ufunc.__name__, ufunc.__name__))
         if function is None or method != "__call__" or kwargs:
-            raise SymbolicError(
-                message(
-                    f"numpy.{ufunc.__name__} does not take a Tensor",
-                    tensor=self.describe(),
-                    hint="use lazyflow's function: numpy computes at once, a graph when it runs",
-                )
-            )
+            self._refuse_numpy(ufunc.__name__)
         result: Tensor = function(*inputs)
         return result
 
     def __array_function__(self, function: Callable[..., Any], *rest: object) -> NoReturn:
+        self._refuse_numpy(function.__name__)
+
+    if not TYPE_CHECKING:  # for a type checker, a name that is not declared stays an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            headline = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in _HABITS:
+                headline = message(
+                    headline, tensor=self.describe(), here=f"at {user_line()}", hint=_HABITS[name]
+                )
+            raise AttributeError(headline, name=name, obj=self)
+
+    def _refuse_numpy(self, name: str) -> NoReturn:
         raise SymbolicError(
             message(
-                f"numpy.{function.__name__} does not take a Tensor",
+                f"numpy.{name} does not take a Tensor",
                 tensor=self.describe(),
+                here=f"at {user_line()}",
                 hint="use lazyflow's function: numpy computes at once, a graph when it runs",
             )
         )
@@ -333,6 +344,21 @@ TensorLike: TypeAlias = Tensor | bool | int | float | np.ndarray[Any, Any] | np.
 Axis: TypeAlias = int | Sequence[int] | None
 
 _NUMBER = ("its number exists when the program runs", "fetch it: graph.program(name, fetches={'x': tensor})")
+_HABITS = {
+    "cpu": "nothing: plan.session(backend=...) chooses what runs the plan",
+    "cuda": "nothing: plan.session(backend=...) chooses what runs the plan",
+    "detach": "lf.stop_gradient(tensor)",
+    "dim": "tensor.ndim",
+    "grad": "program.gradients[parameter] after backward(), or lf.gradients(loss, tensors)",
+    "permute": "tensor.transpose(*axes)",
+    "requires_grad": "leave a parameter out of the optimizer's params, or lf.stop_gradient(tensor)",
+    "size": "tensor.shape; lf.size(tensor, axis) is a size as a Tensor",
+    "squeeze": "lf.squeeze(tensor, axis)",
+    "to": "tensor.astype(dtype); plan.session(backend=...) chooses what runs the plan",
+    "tolist": "fetch it: graph.program(name, fetches={'x': tensor})",
+    "unsqueeze": "lf.expand_dims(tensor, axis)",
+    "view": "tensor.reshape(*shape)",
+}
 _UFUNCS = {
     "subtract": "sub",
     "multiply": "mul",

@@ -233,7 +233,9 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
         raise ArgumentTypeError(
             message(
                 "Variable: a Tensor is no initial value",
-                hint="an array, a number, or (shape, dtype) -> Tensor",
+                tensor=initial.describe(),
+                here=f"at {user_line()}",
+                hint="an array, a number with shape=(3, 4), or an initializer (shape, dtype) -> Tensor",
             )
         )
     given = None if dtype is None else dtypes.as_dtype(dtype)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import product as cartesian
 from typing import TypeAlias
 
-from lazyflow.runtime.errors import ShapeError
+from lazyflow.runtime.errors import ShapeError, SymbolicError, message
 
 MAX_EXTENT = 2**31 - 1
 
@@ -76,6 +76,14 @@ class Dimension:
         return text[3:] if text.startswith(" + ") else "-" + text[3:]
 
     __str__ = __repr__
+
+    def __index__(self) -> int:
+        raise SymbolicError(
+            message(
+                f"dimension {self}: its size is bound at run time; it is no number before",
+                hint="shapes take it as it is: lf.zeros((x.shape[0], 3)); lf.size(x, 0) is it as a Tensor",
+            )
+        )
 
     @property
     def names(self) -> frozenset[str]:

@@ -6,15 +6,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.backend import Backend
+from lazyflow.runtime.backends.backend import Backend, Bound
+from lazyflow.runtime.batches import Batches, count_runs, unstacked
 from lazyflow.runtime.checkpoint import read_checkpoint, write_checkpoint
 from lazyflow.runtime.errors import (
     ArgumentError,
@@ -30,7 +30,10 @@ from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
 
 Array: TypeAlias = NDArray[Any]
-Batches: TypeAlias = Iterable[Mapping[str, object]] | Mapping[str, Array]
+Ready: TypeAlias = tuple[dict[str, Array], dict[str, int]]  # feeds, and the value of each dimension
+
+_NOTE = "in run {} (from 0) of run_many; the runs before it have happened"
+_WHOLE = nullcontext()
 
 
 class Session:
@@ -51,6 +54,7 @@ class Session:
         self._state = State(document, precision)
         self._programs = {program.name: Feeds(program, precision) for program in document.programs}
         self._bound: dict[str, Array] = {}
+        self._ready: dict[str, Ready] = {}  # for programs whose placeholders are all bound
         self._lock = threading.Lock()
         self.groups: Mapping[str, Groups] = {
             optimizer.name: Groups(optimizer, self._state, self._use) for optimizer in document.optimizers
@@ -77,15 +81,33 @@ class Session:
             OutOfRangeError: if an index lies outside of its axis.
             SessionBusyError: if the session is running, in this thread or another.
         """
-        placeholders = self._program(program)
-        with self._use():
-            given = self._given(placeholders, feeds, named)
-            arrays, sizes = placeholders.read(given, self._state)
-            with _uninterrupted():
-                fetches, lines = self.backend.run(program, arrays, sizes)
+        placeholders = self._programs.get(program) or self._program(program)
+        backend = self.backend
+        self._acquire()
+        try:
+            ready = self._ready.get(program) if feeds is None and not named else None
+            arrays, sizes = ready or self._read(program, placeholders, feeds, named)
+            with _WHOLE if backend.whole else _uninterrupted():
+                fetches, lines = backend.run(program, arrays, sizes)
+        finally:
+            self._lock.release()
         if lines:
-            sys.stdout.write("\n".join([*lines, ""]))
+            _say(lines)
         return fetches
+
+    def _read(
+        self,
+        program: str,
+        placeholders: Feeds,
+        feeds: Mapping[str, object] | None,
+        named: Mapping[str, object],
+    ) -> Ready:
+        given = self._given(placeholders, feeds, named)
+        arrays, sizes = placeholders.read(given, self._state)
+        if feeds or named or any(arrays[name] is not self._bound[name] for name in arrays):
+            return arrays, sizes
+        ready = self._ready[program] = Bound(arrays), sizes
+        return ready
 
     def run_many(
         self, program: str, batches: Batches, fetch: Literal["last", "all"] = "last"
@@ -108,12 +130,15 @@ class Session:
             raise ArgumentError(f"run_many: fetch={fetch!r}; expected 'last' or 'all'")
         placeholders = self._program(program)
         results: list[dict[str, Array]] = []
-        feeds = _steps(batches, placeholders) if isinstance(batches, Mapping) else batches
-        for number, batch in enumerate(feeds):
+        stacked = batches if isinstance(batches, Mapping) else None
+        runs = count_runs(stacked, placeholders) if stacked is not None else _empty(batches)
+        if runs and fetch == "last":
+            return self._run_together(program, placeholders, stacked or {}, runs)
+        for number, batch in enumerate(batches if stacked is None else unstacked(stacked, runs)):
             try:
                 result = self.run(program, batch)
             except Exception as error:
-                error.add_note(f"in run {number} (from 0) of run_many; the runs before it have happened")
+                error.add_note(_NOTE.format(number))
                 raise
             if fetch == "last":
                 results.clear()
@@ -123,6 +148,27 @@ class Session:
         if not results:
             raise ArgumentError("run_many: there are no batches, so there is no last run")
         return results[-1]
+
+    def _run_together(
+        self, program: str, placeholders: Feeds, stacked: Mapping[str, Array], runs: int
+    ) -> dict[str, Array]:
+        """As many runs as the backend makes at once, until all are made; the fetches of the last."""
+        done, fetches = 0, {}
+        with self._use():
+            try:
+                given = self._given(placeholders, stacked, {})
+                arrays, sizes = placeholders.read_stacked(given, stacked, self._state)
+                while done < runs:
+                    left = {name: a[done:] if name in stacked else a for name, a in arrays.items()}
+                    with _WHOLE if self.backend.whole else _uninterrupted():
+                        count, outcome = self.backend.run_steps(program, left, stacked, sizes, runs - done)
+                    done += count
+                    fetches = outcome.fetches
+                    _say(outcome.lines)
+            except Exception as error:
+                error.add_note(_NOTE.format(done))
+                raise
+        return fetches
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of every variable, by name."""
@@ -180,6 +226,7 @@ class Session:
             FeedError: if the array does not fit the placeholder.
         """
         with self._use():
+            self._ready.clear()
             if name in self._state.rows:
                 self._state.bind(name, array)
                 self.backend.place(self._state.arrays())
@@ -203,8 +250,7 @@ class Session:
         """
         self.load_state_dict(read_checkpoint(path), strict)
 
-    @contextmanager
-    def _use(self) -> Iterator[None]:
+    def _acquire(self) -> None:
         if not self._lock.acquire(blocking=False):
             raise SessionBusyError(
                 message(
@@ -212,12 +258,21 @@ class Session:
                     hint="use one session per thread: plan.session() as often as needed",
                 )
             )
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        self._acquire()
         try:
             yield
         finally:
             self._lock.release()
 
     def _program(self, name: str) -> Feeds:
+        if not isinstance(name, str):
+            hint = "session.run(program, x=array) or session.run(program, {'x': array})"
+            raise ArgumentTypeError(
+                message(f"run: {name!r} is no name of a program", expected=listed(self._programs), hint=hint)
+            )
         if name not in self._programs:
             expected = listed(self._programs)
             hint = closest(str(name), self._programs)
@@ -265,18 +320,11 @@ def _uninterrupted() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
-def _steps(batches: Mapping[str, Array], placeholders: Feeds) -> Iterator[dict[str, Array]]:
-    lengths: dict[str, int] = {}
-    for name, array in batches.items():
-        rank = len(placeholders.rows[name].shape) + 1 if name in placeholders.rows else None
-        if not isinstance(array, np.ndarray) or (rank is not None and array.ndim != rank):
-            expected = f"a numpy array with {rank} axes, the first of which is the run"
-            raise FeedError(
-                message(f"run_many: feed {name!r} does not hold one value per run", expected=expected)
-            )
-        lengths[name] = len(array)
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise FeedError(f"run_many: the feeds hold different numbers of runs: {counts}")
-    for step in range(next(iter(lengths.values()), 0)):
-        yield {name: array[step, ...] for name, array in batches.items()}
+def _empty(batches: object) -> int:
+    """The length of a list of empty mappings: of runs that are fed nothing; else 0."""
+    return len(batches) if isinstance(batches, list) and batches == [{}] * len(batches) else 0
+
+
+def _say(lines: list[str]) -> None:
+    if lines:
+        sys.stdout.write("\n".join([*lines, ""]))

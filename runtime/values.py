@@ -41,7 +41,7 @@ def as_array(value: object, dtype: DType, rank: int, what: str, error: Refusal) 
             message(
                 f"{what}: {value.dtype.name} does not cast safely to {dtype.name}",
                 expected=f"an array of {dtype.name}",
-                hint=f"array.astype({spelled(dtype)}), where the loss is meant",
+                hint=f"array.astype({spelled(dtype)}), where losing digits is meant",
             )
         )
     return value

@@ -34,9 +34,7 @@ class Container(Module):
                 message(
                     f"{type(self).__name__}: {module!r} is no Module",
                     here=f"at {user_line()}",
-                    hint="a class derived from nn.Module whose forward() calls the function"
-                    if callable(module)
-                    else None,
+                    hint=_mended(self, module),
                 )
             )
         setattr(self, key, module)
@@ -105,3 +103,14 @@ class ModuleList(Container):
     def __init__(self, modules: Iterable[Module] = (), name: str | None = None) -> None:
         super().__init__(name)
         self.extend(modules)
+
+
+def _mended(container: Container, module: object) -> str | None:
+    """What to write in place of something that is no module."""
+    if isinstance(module, type) and issubclass(module, Module):
+        return f"{module.__name__}(...), a module of that class"
+    if isinstance(module, list | tuple):
+        return f"{type(container).__name__}(*modules), each one by itself"
+    if callable(module):
+        return "a class derived from nn.Module whose forward() calls the function"
+    return None

@@ -14,6 +14,7 @@ from lazyflow.compiler.primitives import Primitive
 from lazyflow.context import current_graph, find_graph
 from lazyflow.location import user_line
 from lazyflow.runtime import dtypes
+from lazyflow.runtime.dimensions import Dimension
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
 from lazyflow.tensor import FUNCTIONS, Array, Axis, Tensor, TensorLike, decide
@@ -139,6 +140,9 @@ def as_operand(value: object, call: str) -> Tensor | bool | int | float:
             f"{call}: {value!r} is no operand",
             expected="a Tensor, a number, or an array",
             here=f"at {user_line()}",
+            hint="lf.size(x, axis) is the size of an axis as a Tensor"
+            if isinstance(value, Dimension)
+            else None,
         )
     )
 
@@ -160,6 +164,8 @@ def common(call: str, *values: TensorLike, least: DType = dtypes.bool_) -> list[
         least: What the result is where it would be of a lower kind (float32 for functions of real numbers).
     """
     operands = [value if isinstance(value, Tensor) else as_operand(value, call) for value in values]
+    if not all(isinstance(operand, Tensor) for operand in operands):
+        check_open(call)
     dtype = dtypes.promote(map(_strength, operands))
     if dtypes.kind(dtype) < dtypes.kind(least):
         dtype = least

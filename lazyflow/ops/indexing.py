@@ -174,8 +174,14 @@ def gather(x: TensorLike, index: TensorLike, axis: int = -1) -> Tensor:
 def _positions(index: TensorLike, call: str) -> Tensor:
     positions = tensor(index, call)
     if not dtypes.is_integer(positions.dtype):
-        text = f"{call}: the index is {positions.dtype.name}; expected an integer type"
-        raise DTypeError(message(text, index=positions.describe(), here=f"at {user_line()}"))
+        raise DTypeError(
+            message(
+                f"{call}: the index is {positions.dtype.name}; expected an integer type",
+                index=positions.describe(),
+                here=f"at {user_line()}",
+                hint="lf.placeholder(name, shape, dtype=lf.int64), or index.astype(lf.int64)",
+            )
+        )
     return positions
 
 
