@@ -1,7 +1,8 @@
 """Gradients: what flows where, conventions at kinks, errors, and that depth costs nothing but time."""
 
+import cProfile
+import pstats
 import re
-import time
 
 import numpy as np
 import pytest
@@ -243,21 +244,30 @@ def test_gradient_ops_are_named_after_the_op_and_line_that_they_come_from():
     assert after.name == "exp"
 
 
-def test_a_deep_network_costs_no_stack_and_linear_time():
-    def build(layers):
-        started = time.process_time()
-        with lf.Graph() as graph:
-            h = lf.placeholder("x", ("batch", 8))
-            for w in [lf.Parameter(0.0, (8, 8), name=f"w{i}") for i in range(layers)]:
-                h = lf.tanh(h @ w)
-            with graph.program("train") as program:
-                lf.mean(h).backward()
-        assert len(program.gradients) == layers
-        return time.process_time() - started
+def deep_gradients(layers):
+    with lf.Graph() as graph:
+        h = lf.placeholder("x", ("batch", 8))
+        for w in [lf.Parameter(0.0, (8, 8), name=f"w{i}") for i in range(layers)]:
+            h = lf.tanh(h @ w)
+        with graph.program("train") as program:
+            lf.mean(h).backward()
+    return len(program.gradients)
 
-    build(10)
-    short = min(build(200) for _ in range(3))
-    assert build(2000) < 30 * short  # 10 where the machine is quiet; quadratic would be 100
+
+def calls(layers):
+    """How many function calls that takes: what does not depend on how busy the machine is."""
+    profile = cProfile.Profile()
+    profile.runcall(deep_gradients, layers)
+    return pstats.Stats(profile).total_calls
+
+
+def test_a_deep_network_costs_no_stack():
+    assert deep_gradients(2000) == 2000
+
+
+def test_four_times_the_layers_take_four_times_the_calls():
+    deep_gradients(2)  # imports, and caches of what does not depend on the depth
+    assert calls(200) <= 4 * calls(50)
 
 
 # --- what is refused --------------------------------------------------------------------------------------
