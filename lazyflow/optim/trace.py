@@ -105,7 +105,7 @@ def trace(
         state: Gives how each state variable starts, by name.
         update: From the parameter, its gradient and its state, of shape (n,), and the scalars by name,
             float64 of rank 0, to the next values.
-        shape: In place of (n,), where the rule looks at it.
+        shape: In place of (n,), where the rule looks at it; () is traced as (1,).
 
     Raises:
         ShapeError, DTypeError: if a next value has not the shape and dtype of what it follows.
@@ -119,7 +119,7 @@ def trace(
             raise ArgumentError(
                 message(f"{kind}.state: {name!r} is no name of a state", taken=", ".join(_TAKEN))
             )
-        whole = ("n",) if shape is None else shape
+        whole = ("n",) if shape is None else shape or (1,)  # of rank 0, scalars would not be weak beside it
         shapes = {name: whole if kept.shape is None else kept.shape for name, kept in initial.items()}
         before = {name: placeholder(name, each, dtype) for name, each in {"p": whole, **shapes}.items()}
         gradient = placeholder("g", whole, dtype)

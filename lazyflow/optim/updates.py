@@ -15,6 +15,7 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Origin, Value, make
 from lazyflow.context import GraphContext, ProgramContext
 from lazyflow.ops.elementwise import where
+from lazyflow.ops.shaping import reshaped
 from lazyflow.optim.trace import Rule
 from lazyflow.tensor import Tensor
 from lazyflow.variable import Variable
@@ -58,7 +59,8 @@ def append_effects(
     results = _written_out(graph, rule, given, origins)
     for variable, result in zip(variables, results, strict=True):
         attributes = {"variable": variable.ir, "guarded": when is not None}
-        graph.append(program.add_effect(make(primitives.assign, [result, *guards], attributes, origins)))
+        value = reshaped(Tensor(graph, result), variable.shape).value
+        graph.append(program.add_effect(make(primitives.assign, [value, *guards], attributes, origins)))
 
 
 def _written_out(
@@ -69,7 +71,7 @@ def _written_out(
     left = iter(given)
     for op in rule.body.ops:
         if op.primitive is primitives.placeholder:
-            values[op.output] = next(left)
+            values[op.output] = reshaped(Tensor(graph, next(left)), op.output.shape).value
         else:
             new = make(op.primitive, [values[value] for value in op.inputs], op.attributes, origins)
             values[op.output] = graph.append(new).output

@@ -173,3 +173,125 @@ def adan(w, g, s, t, lr=0.001, betas=(0.98, 0.92, 0.99), eps=1e-8, weight_decay=
         for name, beta in zip(("exp_avg", "exp_avg_diff", "exp_avg_sq"), betas, strict=True)
     )
     return (w - lr * (first + betas[1] * second) / (np.sqrt(third) + eps)) / (1 + lr * weight_decay)
+
+
+def nadam(
+    w,
+    g,
+    s,
+    t,
+    lr=0.002,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    momentum_decay=0.004,
+    decoupled_weight_decay=False,
+):
+    """Dozat, with PyTorch's first moment; the product of momenta is formed anew in every step."""
+    if not decoupled_weight_decay:
+        g = g + weight_decay * w
+    momenta = [betas[0] * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in range(1, t + 2)]
+    s["exp_avg"] = betas[0] * s.get("exp_avg", 0.0) + (1 - betas[0]) * g
+    s["exp_avg_sq"] = betas[1] * s.get("exp_avg_sq", 0.0) + (1 - betas[1]) * g**2
+    gradient = (1 - momenta[-2]) / (1 - np.prod(momenta[:-1])) * g
+    ahead = momenta[-1] / (1 - np.prod(momenta)) * s["exp_avg"]
+    decay = lr * weight_decay * w if decoupled_weight_decay else 0.0
+    return w - decay - lr * (gradient + ahead) / (np.sqrt(s["exp_avg_sq"] / (1 - betas[1] ** t)) + eps)
+
+
+def ftrl(
+    w,
+    g,
+    s,
+    t,
+    lr=0.001,
+    lr_power=-0.5,
+    initial_accumulator_value=0.1,
+    l1=0.0,
+    l2=0.0,
+    beta=0.0,
+    weight_decay=0.0,
+):
+    """McMahan et al., Algorithm 1, with the sums that TensorFlow keeps, one element after the other."""
+    g = g + weight_decay * w
+    before = s.get("accumulator", np.full_like(w, initial_accumulator_value))
+    after = s["accumulator"] = before + g**2
+    s["linear"] = s.get("linear", 0.0) + g - (after**-lr_power - before**-lr_power) / lr * w
+    result = np.zeros_like(w)
+    for i in np.ndindex(w.shape):
+        z = s["linear"][i]
+        if abs(z) > l1:
+            result[i] = -(z - np.sign(z) * l1) / ((beta + after[i] ** -lr_power) / lr + 2 * l2)
+    return result
+
+
+def _rms(x):
+    return np.sqrt(np.mean(x**2))
+
+
+def adafactor(
+    w, g, s, t, lr=0.01, beta2_decay=-0.8, eps=(1e-30, 1e-3), d=1.0, weight_decay=0.0, pytorch=False
+):
+    """Shazeer and Stern, Algorithms 4 and 5; ``pytorch`` bounds the second moment from below."""
+    kept = 1 - t**beta2_decay
+    square = g**2 if pytorch else g**2 + eps[0]
+    if w.ndim < 2:
+        v = s["variance"] = kept * s.get("variance", 0.0) + (1 - kept) * square
+    else:
+        rows = s["row_var"] = kept * s.get("row_var", 0.0) + (1 - kept) * square.mean(-1, keepdims=True)
+        columns = s["col_var"] = kept * s.get("col_var", 0.0) + (1 - kept) * square.mean(-2, keepdims=True)
+        whole = rows.mean(-2, keepdims=True)
+        v = rows * columns / (np.maximum(whole, eps[0]) if pytorch else whole)
+    u = g / np.sqrt(np.maximum(v, eps[0] ** 2) if pytorch else v)
+    share = max(eps[1], _rms(w)) * min(lr, 1 / np.sqrt(t))
+    return w * (1 - lr * weight_decay) - share * u / max(1.0, _rms(u) / d)
+
+
+def muon(
+    w,
+    g,
+    s,
+    t,
+    lr=0.001,
+    weight_decay=0.0,
+    momentum=0.95,
+    nesterov=True,
+    ns_coefficients=(3.4445, -4.775, 2.0315),
+    eps=1e-7,
+    ns_steps=5,
+    adjust_lr_fn="original",
+    orthogonalize=True,
+    betas=(0.9, 0.95),
+    adam_eps=1e-10,
+):
+    """Jordan et al.: the steps of Newton and Schulz as a polynomial of the singular values."""
+    if w.ndim != 2 or not orthogonalize:
+        return adamw(w, g, s, t, lr=lr, weight_decay=weight_decay, betas=betas, eps=adam_eps)
+    m = s["momentum_buffer"] = momentum * s.get("momentum_buffer", 0.0) + (1 - momentum) * g
+    left, values, right = np.linalg.svd(
+        (1 - momentum) * g + momentum * m if nesterov else m, full_matrices=False
+    )
+    values = values / max(np.sqrt((values**2).sum()), eps)
+    a, b, c = ns_coefficients
+    for _ in range(ns_steps):
+        values = a * values + b * values**3 + c * values**5
+    ratio = np.sqrt(max(1, w.shape[0] / w.shape[1]))
+    if adjust_lr_fn == "match_rms_adamw":
+        ratio = 0.2 * np.sqrt(max(w.shape))
+    return w - lr * weight_decay * w - lr * ratio * left @ np.diag(values) @ right
+
+
+def schedule_free_adamw(
+    w, g, s, t, lr=0.0025, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, warmup_steps=0.0
+):
+    """Defazio et al., Algorithm 1: z and x as the paper keeps them, beside what is compared."""
+    x, z = s.get("_x", w), s.get("_z", w)
+    s["exp_avg_sq"] = betas[1] * s.get("exp_avg_sq", 0.0) + (1 - betas[1]) * g**2
+    rate = lr * np.sqrt(1 - betas[1] ** t) * (min(1.0, t / warmup_steps) if warmup_steps else 1.0)
+    z = z - rate * g / (np.sqrt(s["exp_avg_sq"]) + eps) - rate * weight_decay * w
+    s["_rates"] = [*s.get("_rates", []), rate]
+    share = rate**2 / np.sum(np.square(s["_rates"]))
+    x = (1 - share) * x + share * z
+    y = (1 - betas[0]) * z + betas[0] * x
+    s.update(_x=x, _z=z, lead=y - z)
+    return y

@@ -81,7 +81,35 @@ NORMS = [
 ]
 PLAIN_MOMENTS = [{"lr": 0.02, "betas": (0.8, 0.9)}, {"lr": 0.02, "eps": 1e-3, "weight_decay": 0.1}]
 
+MOMENTA = [
+    {"lr": 0.02, "betas": (0.8, 0.9), "momentum_decay": 0.1},
+    {"lr": 0.02, "weight_decay": 0.1, "eps": 1e-3},
+    {"lr": 0.02, "weight_decay": 0.1, "decoupled_weight_decay": True},
+]
+LEADERS = [
+    {"lr": 0.5, "l1": 2.0, "l2": 0.5, "beta": 1.0},
+    {"lr": 0.5, "lr_power": -0.7, "initial_accumulator_value": 0.0, "weight_decay": 0.1},
+]
+FACTORS = [
+    {"lr": 0.2, "beta2_decay": -0.5, "weight_decay": 0.1},
+    {"lr": 0.05, "d": 1.5, "eps": (0.1, 0.5)},
+]
+MATRICES = [
+    {"lr": 0.02, "weight_decay": 0.1, "nesterov": False, "momentum": 0.5},
+    {"lr": 0.02, "adjust_lr_fn": "match_rms_adamw", "ns_steps": 3, "eps": 0.1},
+]
+AVERAGES = [
+    {"lr": 0.02, "weight_decay": 0.1, "eps": 1e-3},
+    {"lr": 0.02, "betas": (0.5, 0.9), "warmup_steps": 20.0},
+]
+
 lamb_oneflow = partial(papers.lamb, oneflow=True)
+adafactor_pytorch = lambda *args, eps=(2.0**-23, 1e-3), **options: papers.adafactor(  # noqa: E731
+    *args, eps=eps, pytorch=True, **options
+)
+muon_pytorch = lambda *args, weight_decay=0.1, **options: papers.muon(  # noqa: E731
+    *args, weight_decay=weight_decay, **options
+)
 adagrad_pytorch = lambda *args, lr=0.01, **options: papers.adagrad(*args, lr=lr, **options)  # noqa: E731
 
 SPECIFICATIONS = [
@@ -106,6 +134,11 @@ SPECIFICATIONS = [
     *each(optim.RAdam, papers.radam, *PLAIN_MOMENTS),
     *each(optim.Lion, papers.lion, {"lr": 0.02, "betas": (0.5, 0.9), "weight_decay": 0.1}),
     *each(optim.Adan, papers.adan, {"lr": 0.02, "betas": (0.9, 0.8, 0.9)}, {"weight_decay": 0.1, "eps": 0.1}),
+    *each(optim.NAdam, papers.nadam, *MOMENTA),
+    *each(optim.Ftrl, papers.ftrl, *LEADERS),
+    *each(optim.Adafactor, papers.adafactor, *FACTORS),
+    *each(optim.Muon, papers.muon, *MATRICES, {"lr": 0.02, "orthogonalize": False, "betas": (0.8, 0.9)}),
+    *each(optim.ScheduleFreeAdamW, papers.schedule_free_adamw, *AVERAGES),
     *each(optim.oneflow.Adagrad, papers.adagrad, *SUMS),
     *each(optim.oneflow.Adadelta, papers.adadelta, *DELTAS),
     *each(optim.oneflow.LAMB, lamb_oneflow, *NORMS),
@@ -113,6 +146,9 @@ SPECIFICATIONS = [
     *each(optim.pytorch.Adadelta, papers.adadelta, *DELTAS),
     *each(optim.pytorch.Adamax, papers.adamax, *PLAIN_MOMENTS),
     *each(optim.pytorch.RAdam, papers.radam, *PLAIN_MOMENTS),
+    *each(optim.pytorch.NAdam, papers.nadam, *MOMENTA),
+    *each(optim.pytorch.Adafactor, adafactor_pytorch, *FACTORS),
+    *each(optim.pytorch.Muon, muon_pytorch, *MATRICES),
     *each(optim.pytorch.SGD, papers.sgd_pytorch, *MOMENTUM),
     *each(optim.pytorch.Adam, papers.adam, *MOMENTS),
     *each(optim.pytorch.AdamW, adamw_pytorch, *MOMENTS),

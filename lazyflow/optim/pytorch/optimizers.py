@@ -6,7 +6,14 @@ of an optimizer update the same parameters; other programs are refused.
 
 from __future__ import annotations
 
-from lazyflow.optim import adadelta, adagrad, adam, adamax, radam, rmsprop, sgd
+from typing import Any
+
+import numpy as np
+
+from lazyflow.compiler.rules import show
+from lazyflow.optim import adadelta, adafactor, adagrad, adam, adamax, muon, nadam, radam, rmsprop, sgd
+from lazyflow.optim.options import Option, Pair
+from lazyflow.runtime.errors import ShapeError, message
 
 
 class SGD(sgd.SGD):
@@ -64,3 +71,52 @@ class RAdam(radam.RAdam):
     """RAdam: nothing differs."""
 
     same_parameters = True
+
+
+class NAdam(nadam.NAdam):
+    """NAdam: nothing differs; PyTorch rounds the product of momenta to float32."""
+
+    same_parameters = True
+
+
+class _Eps(Option[Any]):
+    """Two numbers, the first of which may be None: the eps of float32, whatever the parameter's type."""
+
+    def check(self, value: object, owner: str, here: str) -> Any:
+        if isinstance(value, tuple | list) and len(value) == 2 and value[0] is None:
+            value = (float(np.finfo(np.float32).eps), value[1])
+        return super().check(value, owner, here)
+
+
+class Adafactor(adafactor.Adafactor):
+    """Adafactor whose eps bounds the second moment from below; None means that of float32."""
+
+    same_parameters = True
+    eps: Option[Pair] = _Eps(default=(float(np.finfo(np.float32).eps), 1e-3), low=0.0)
+    eps_in_square = adafactor.Adafactor.eps_in_square.but(default=False)
+
+
+class Muon(muon.Muon):
+    """Muon for matrices only, whose steps are made in bfloat16; weight_decay is 0.1 unless given.
+
+    Raises:
+        ShapeError: if a parameter is no matrix.
+    """
+
+    same_parameters = True
+    weight_decay = muon.Muon.weight_decay.but(default=0.1)
+    bfloat16_steps = muon.Muon.bfloat16_steps.but(default=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.ndim != 2:
+                text = (
+                    f"Muon: parameter {parameter.name!r} has shape {show(parameter.shape)}, and is no matrix"
+                )
+                hint = (
+                    "lazyflow.optim.Muon, which has another rule for the rest; or another optimizer for them"
+                )
+                raise ShapeError(
+                    message(text, expected="2 axes, as in PyTorch", here=f"at {self.location}", hint=hint)
+                )
