@@ -107,7 +107,7 @@ CASES = [
     case("plateau", "ReduceLROnPlateau", {"patience": 5}, **TWO, metrics=NOISE),
     case("plateau-max", "ReduceLROnPlateau", {"mode": "max", "factor": 0.5, "patience": 3, "cooldown": 4}
          | {"threshold": 0.01, "threshold_mode": "abs"}, metrics=[-value for value in NOISE]),
-    case("plateau-lowest", "ReduceLROnPlateau", {"factor": 0.3, "patience": 0} | {"min_lr": [0.002, 0.001]}, **TWO,
+    case("plateau-lowest", "ReduceLROnPlateau", {"factor": 0.3, "patience": 0, "min_lr": [2e-3, 1e-3]}, **TWO,
          metrics=NOISE),
 ]  # fmt: skip
 

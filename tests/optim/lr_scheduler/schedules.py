@@ -195,7 +195,8 @@ class Specification:
     def make(self, optimizer, **more):
         """The scheduler."""
         kind, args = getattr(lr_scheduler, self.kind), self.args | more
-        parts = [part.make(optimizer) for part in self.inner]
+        option = {"option": more["option"]} if "option" in more else {}
+        parts = [part.make(optimizer, **option) for part in self.inner]
         if self.kind == "ChainedScheduler":
             return kind(parts, **args)
         if self.kind == "SequentialLR":
