@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,6 +49,23 @@ class Feeds:
             )
         sizes = self._solve({name: array.shape for name, array in arrays.items()})
         return {name: self._usable(name, array, state) for name, array in arrays.items()}, sizes
+
+    def read_stacked(
+        self, given: Mapping[str, object], moving: Collection[str], state: State
+    ) -> tuple[dict[str, Array], dict[str, int]]:
+        """The same for several runs: arrays in ``moving`` hold a value per run along a further first axis.
+
+        Args:
+            given: What the caller and the bound placeholders give; at least one run.
+            moving: The names of those that hold a value per run.
+            state: The variables.
+
+        Raises:
+            FeedError: as ``read``.
+        """
+        first = {name: value[0, ...] if name in moving else value for name, value in given.items()}  # type: ignore[index]
+        arrays, sizes = self.read(first, state)
+        return arrays | {name: self._usable(name, given[name], state) for name in moving}, sizes  # type: ignore[arg-type]
 
     def check_bound(self, name: str, array: object) -> None:
         """Refuse an array that cannot stand for a placeholder in every run.

@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, TypeAlias
 
 from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.backend import Backend, Bound
+from lazyflow.runtime.backends.backend import Backend, Bound, Outcome
 from lazyflow.runtime.batches import Batches, count_runs, unstacked
 from lazyflow.runtime.checkpoint import read_checkpoint, write_checkpoint
 from lazyflow.runtime.errors import (
@@ -134,7 +134,8 @@ class Session:
         runs = count_runs(stacked, placeholders) if stacked is not None else _empty(batches)
         if runs and fetch == "last":
             return self._run_together(program, placeholders, stacked or {}, runs)
-        for number, batch in enumerate(batches if stacked is None else unstacked(stacked, runs)):
+        feeds: Iterable[Mapping[str, object]] = batches if stacked is None else unstacked(stacked, runs)
+        for number, batch in enumerate(feeds):
             try:
                 result = self.run(program, batch)
             except Exception as error:
@@ -160,8 +161,7 @@ class Session:
                 arrays, sizes = placeholders.read_stacked(given, stacked, self._state)
                 while done < runs:
                     left = {name: a[done:] if name in stacked else a for name, a in arrays.items()}
-                    with _WHOLE if self.backend.whole else _uninterrupted():
-                        count, outcome = self.backend.run_steps(program, left, stacked, sizes, runs - done)
+                    count, outcome = self._run_steps(program, left, stacked, sizes, runs - done)
                     done += count
                     fetches = outcome.fetches
                     _say(outcome.lines)
@@ -169,6 +169,10 @@ class Session:
                 error.add_note(_NOTE.format(done))
                 raise
         return fetches
+
+    def _run_steps(self, *arguments: Any) -> tuple[int, Outcome]:
+        with _WHOLE if self.backend.whole else _uninterrupted():
+            return self.backend.run_steps(*arguments)
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of every variable, by name."""

@@ -27,6 +27,7 @@ ROWS = {
         "backends",
         "state checkpoint",
         "feeds groups",
+        "batches",
         "session",
         "inspect",
         "plan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -23,16 +23,22 @@ class Outcome(NamedTuple):
     lines: list[str]
 
 
+class Bound(dict[str, Array]):
+    """Feeds that are the same arrays from run to run: a backend may remember where they are."""
+
+
 class Backend(Protocol):
     """Executes the programs of one verified document on variables that live in given arrays.
 
     Attributes:
         name: What ``plan.session(backend=...)`` calls it.
         prepared: How many programs it has prepared; new sizes of dimensions prepare nothing.
+        whole: Whether an interrupt cannot come between the effects of one run.
     """
 
     name: str
     prepared: int
+    whole: bool
 
     def place(self, variables: Mapping[str, Array]) -> None:
         """Let the variables live in these C-contiguous arrays, which runs change in place."""
@@ -47,6 +53,30 @@ class Backend(Protocol):
 
         Raises:
             OutOfRangeError: if an index lies outside of its axis; no variable is changed.
+        """
+
+    def run_steps(
+        self,
+        program: str,
+        feeds: Mapping[str, Array],
+        moving: Collection[str],
+        sizes: Mapping[str, int],
+        steps: int,
+    ) -> tuple[int, Outcome]:
+        """Run a program several times, for as long as a caller may wait for an interrupt.
+
+        Args:
+            program: The name of a program.
+            feeds: As for ``run``; those that are moving hold an array per step, along a further first axis.
+            moving: The names of feeds.
+            sizes: The value of each dimension of the program.
+            steps: How often to run it, at most.
+
+        Returns:
+            How often it ran, at least once, and the outcome of the last time.
+
+        Raises:
+            OutOfRangeError: as ``run``, if the first step fails; one that fails later is not counted as run.
         """
 
 

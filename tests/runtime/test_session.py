@@ -255,7 +255,7 @@ def test_two_variables_cannot_be_bound_to_the_same_memory():
 class Watched:
     """A backend that calls a function at the start of each run."""
 
-    name, prepared = "watched", 0
+    name, prepared, whole = "watched", 0, False
 
     def __init__(self, backend, at_start):
         self.backend, self.at_start = backend, at_start

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.backend import Array, aligned, check_index
+from lazyflow.runtime.backends.backend import Array, Bound, aligned, check_index
 from lazyflow.runtime.backends.cpu.batch import count_groups
 from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
 from lazyflow.runtime.backends.cpu.table import Filled, address
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.errors import OutOfRangeError
+
+PATIENCE = 40_000_000  # nanoseconds after which several runs come back to Python
 
 
 class Memory(NamedTuple):
@@ -68,6 +70,7 @@ class Binding:
         self._job = self._make_job(natives)
         self.job = address(self._job)
         fed = set(self._fed)
+        self._kept: Bound | None = None  # what it was fed last
         own = [f for f in program.fetches if f.source.buffer not in fed]
         self._fetched_feeds = [f for f in program.fetches if f not in own]
         self._fetches = [(f.name, self.view(f.source, f.shape, {})) for f in own]
@@ -118,15 +121,33 @@ class Binding:
         return bool((rows[:, TaskWord.EXTENT] > rows[:, TaskWord.CHUNK]).any())
 
     def feed(self, feeds: Mapping[str, Array]) -> None:
-        """Take the addresses of what a run is fed."""
+        """Take the addresses of what one run is fed."""
+        if feeds is self._kept:
+            return
+        self._kept = feeds if isinstance(feeds, Bound) else None
         for position, name in enumerate(self._names):
             self._feeds[position] = address(feeds[name])
+            self._steps[position] = 0
+        self._job[JobWord.STEPS] = 1
+
+    def feed_steps(self, feeds: Mapping[str, Array], moving: Collection[str], steps: int) -> None:
+        """Take the addresses of what several runs are fed."""
+        self._kept = None
+        for position, name in enumerate(self._names):
+            self._feeds[position] = address(feeds[name])
+            self._steps[position] = feeds[name].strides[0] if name in moving else 0
+        self._job[JobWord.STEPS], self._job[JobWord.NANOSECONDS] = steps, PATIENCE
+
+    @property
+    def done(self) -> int:
+        """How many runs the last call has made."""
+        return int(self._job[JobWord.DONE])
 
     def fetch(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """A fresh array per fetch."""
-        fetches = {name: np.array(view, order="C") for name, view in self._fetches}
+        fetches = {name: view.copy() for name, view in self._fetches}
         for fetch in self._fetched_feeds:
-            fetches[fetch.name] = np.array(self.view(fetch.source, fetch.shape, feeds), order="C")
+            fetches[fetch.name] = self.view(fetch.source, fetch.shape, feeds).copy()
         return fetches
 
     def view(self, access: schema.Access, shape: schema.Extents, feeds: Mapping[str, Array]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ class CpuBackend:
     """
 
     name = "cpu"
+    whole = True
 
     def __init__(self, document: schema.Document, constants: Mapping[str, Array]) -> None:
         self.document = document
@@ -97,6 +98,27 @@ class CpuBackend:
         if status:
             binding.explain(self.document, status - 1, feeds)
         return Outcome(binding.fetch(feeds), self._lines(binding) if binding.prints else [])
+
+    def run_steps(
+        self,
+        program: str,
+        feeds: Mapping[str, Array],
+        moving: Collection[str],
+        sizes: Mapping[str, int],
+        steps: int,
+    ) -> tuple[int, Outcome]:
+        """Run a program several times, until some 40 ms have gone by."""
+        binding = self._bind(program, sizes)
+        self.host.pool.use(get_num_threads())
+        binding.feed_steps(feeds, moving, 1 if binding.prints else steps)
+        status = self.host.run(binding.job)
+        done = binding.done
+        last = {
+            name: array[max(0, done - 1), ...] if name in moving else array for name, array in feeds.items()
+        }
+        if status and not done:
+            binding.explain(self.document, status - 1, last)
+        return done, Outcome(binding.fetch(last), self._lines(binding) if binding.prints else [])
 
     def _lines(self, binding: Binding) -> list[str]:
         lines = []

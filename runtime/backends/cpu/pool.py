@@ -27,7 +27,6 @@ class Pool:
         self._lock = threading.Lock()
         self._block = aligned(8 * PoolWord.SIZE).view(np.int64)
         self.words = address(self._block)
-        self._started = 0
         self._reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
@@ -38,12 +37,12 @@ class Pool:
         self._block[:] = 0
         self._block[PoolWord.NEXT] = NO_CHUNK
         self._block[PoolWord.SPINS] = _SPINS
-        self._started = 0
+        self._started = self._active = 0
 
     def use(self, threads: int) -> None:
         """Let as many threads take part, the caller's one among them; missing ones are started."""
         workers = threads - 1
-        if self._block[PoolWord.ACTIVE] == workers and self._started >= workers:
+        if self._active == workers:
             return
         with self._lock:
             for number in range(self._started, workers):
@@ -53,4 +52,4 @@ class Pool:
                 )
                 thread.start()
                 self._started = number + 1
-            self._block[PoolWord.ACTIVE] = workers
+            self._block[PoolWord.ACTIVE] = self._active = workers
