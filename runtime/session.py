@@ -134,8 +134,7 @@ class Session:
         runs = count_runs(stacked, placeholders) if stacked is not None else _empty(batches)
         if runs and fetch == "last":
             return self._run_together(program, placeholders, stacked or {}, runs)
-        feeds: Iterable[Mapping[str, object]] = batches if stacked is None else unstacked(stacked, runs)
-        for number, batch in enumerate(feeds):
+        for number, batch in enumerate(_each(batches, runs)):
             try:
                 result = self.run(program, batch)
             except Exception as error:
@@ -327,6 +326,10 @@ def _uninterrupted() -> Iterator[None]:
 def _empty(batches: object) -> int:
     """The length of a list of empty mappings: of runs that are fed nothing; else 0."""
     return len(batches) if isinstance(batches, list) and batches == [{}] * len(batches) else 0
+
+
+def _each(batches: Batches, runs: int) -> Iterable[Mapping[str, object]]:
+    return unstacked(batches, runs) if isinstance(batches, Mapping) else batches
 
 
 def _say(lines: list[str]) -> None:
