@@ -17,7 +17,7 @@ from lazyflow.compiler.graph import Variable as StoredValue
 from lazyflow.compiler.rules import show
 from lazyflow.context import GraphContext, current_graph, uncollected
 from lazyflow.location import user_line
-from lazyflow.ops import indexing, joining, linalg, printing, random  # noqa: F401, with all that they import
+from lazyflow.ops import indexing, linalg, printing, random, slicing  # noqa: F401, with all that they import
 from lazyflow.ops.function import RULES, Gradient, function, number
 from lazyflow.ops.reduction import summed_to
 from lazyflow.ops.shaping import broadcast_to

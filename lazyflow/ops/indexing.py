@@ -1,14 +1,9 @@
-"""Functions that pick elements by position: getitem, gather, take, one_hot."""
+"""Functions that pick elements by computed positions: gather, take, one_hot."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from lazyflow.append import append, as_shape
 from lazyflow.compiler import primitives
-from lazyflow.compiler.rules import show
 from lazyflow.location import user_line
 from lazyflow.ops.comparison import eq
 from lazyflow.ops.elementwise import cast
@@ -24,101 +19,9 @@ from lazyflow.ops.function import (
 )
 from lazyflow.ops.shaping import expand_dims, iota, reshaped
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.dimensions import Dimension, Size, elements
-from lazyflow.runtime.errors import ArgumentTypeError, DTypeError, ShapeError, message
+from lazyflow.runtime.dimensions import Dimension, elements
+from lazyflow.runtime.errors import DTypeError, message
 from lazyflow.tensor import Tensor, TensorLike
-
-# --- positions that are known while the graph is built ----------------------------------------------------
-
-
-@function
-def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[index]``: integers, slices with steps, None and Ellipsis, on static axes; ``:`` on any axis.
-
-    Raises:
-        ShapeError: if a position lies outside of its axis, a slice is empty, or the axis is named.
-        ArgumentTypeError: if the index is something else (see ``take`` and ``gather`` for Tensors).
-    """
-    items = _completed(index if isinstance(index, tuple) else (index,), x)
-    bounds: list[tuple[int, Size, int]] = []
-    shape: list[Size] = []
-    for item in items:
-        if item is None:
-            shape.append(1)
-            continue
-        axis = len(bounds)
-        bounds.append(_bounds(item, x, axis))
-        if isinstance(item, slice):
-            shape.append(bounds[-1][1])
-    if all(bound == (0, size, 1) for bound, size in zip(bounds, x.shape, strict=True)):
-        return reshaped(x, tuple(shape))
-    starts, sizes, steps = (tuple(column) for column in zip(*bounds, strict=True))
-    return reshaped(append(primitives.slice_, x, starts=starts, sizes=sizes, steps=steps), tuple(shape))
-
-
-def _completed(items: tuple[Any, ...], x: Tensor) -> list[Any]:
-    """One item per axis, and None for each new one."""
-    dots = [i for i, item in enumerate(items) if item is Ellipsis]
-    used = len([item for item in items if item is not None and item is not Ellipsis])
-    if len(dots) > 1 or used > x.ndim:
-        raise ShapeError(
-            message(
-                f"getitem: {used} positions for a tensor of rank {x.ndim}"
-                if used > x.ndim
-                else "getitem: more than one Ellipsis",
-                tensor=x.describe(),
-                here=f"at {user_line()}",
-            )
-        )
-    rest = [slice(None)] * (x.ndim - used)
-    at = dots[0] if dots else len(items)
-    return [*items[:at], *rest, *items[at + 1 :]]
-
-
-def _bounds(item: Any, x: Tensor, axis: int) -> tuple[int, Size, int]:
-    """Start, number of elements and step along an axis."""
-    extent = x.shape[axis]
-    if isinstance(item, slice) and item == slice(None):
-        return 0, extent, 1
-    if isinstance(item, bool | np.bool_) or not isinstance(item, int | np.integer | slice):
-        raise ArgumentTypeError(
-            message(
-                f"getitem: {_name(item)} is no position",
-                expected="integers, slices, None, Ellipsis",
-                tensor=x.describe(),
-                here=f"at {user_line()}",
-                hint="lf.take(x, index, axis) or lf.gather for an index made of numbers, lf.where for a mask",
-            )
-        )
-    if not isinstance(extent, int):
-        text = f"getitem: axis {axis} of {show(x.shape)} is named; only static axes can be sliced"
-        hint = "lf.take(x, index, axis) takes positions that are computed"
-        raise ShapeError(message(text, tensor=x.describe(), here=f"at {user_line()}", hint=hint))
-    if isinstance(item, slice):
-        return _slice_bounds(item, x, axis, extent)
-    if not -extent <= item < extent:
-        text = f"getitem: position {item} is outside of axis {axis} of {show(x.shape)}"
-        raise ShapeError(message(text, tensor=x.describe(), here=f"at {user_line()}"))
-    return int(item) % extent, 1, 1
-
-
-def _slice_bounds(item: slice, x: Tensor, axis: int, extent: int) -> tuple[int, Size, int]:
-    try:
-        positions = range(*item.indices(extent))
-    except (TypeError, ValueError) as error:
-        text = f"getitem: {item} is no slice: {error}"
-        raise ArgumentTypeError(message(text, tensor=x.describe(), here=f"at {user_line()}")) from None
-    if not positions:
-        text = f"getitem: {item} of axis {axis} of {show(x.shape)} is empty"
-        raise ShapeError(message(text, tensor=x.describe(), here=f"at {user_line()}"))
-    return positions[0], len(positions), positions.step if len(positions) > 1 else 1
-
-
-def _name(item: Any) -> str:
-    return "a Tensor" if isinstance(item, Tensor) else repr(item)
-
-
-# --- positions that are computed --------------------------------------------------------------------------
 
 
 @function

@@ -153,8 +153,15 @@ INDEXING = [
     shape(GETITEM, lambda: x(3)[2:2], "getitem: slice(2, 2, None) of axis 0 of (3,) is empty"),
     shape(GETITEM, lambda: x(3)[0, 0], "getitem: 2 positions for a tensor of rank 1"),
     shape(GETITEM, lambda: x(3)[..., 0, ...], "getitem: more than one Ellipsis"),
-    shape(GETITEM, lambda: x("n", 3)[0], 'getitem: axis 0 of ("n", 3) is named; only static axes can be'),
-    shape(GETITEM, lambda: x("n", 3)[1:], 'getitem: axis 0 of ("n", 3) is named; only static axes can be'),
+    shape(
+        GETITEM, lambda: x("n", 3)[1], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds 1'
+    ),
+    shape(GETITEM, lambda: x("n", 3)[-2], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds'),
+    shape(GETITEM, lambda: x("n", 3)[1:], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds'),
+    shape(GETITEM, lambda: x("n", 3)[:2], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds'),
+    shape(GETITEM, lambda: x("n", 3)[0:0], 'getitem: axis 0 of ("n", 3) is named; not every size of it'),
+    shape(GETITEM, lambda: x("n", 3)[::2], 'getitem: axis 0 of ("n", 3) is named; only static axes have'),
+    argument(GETITEM, lambda: x("n", 3)["a":], "getitem: slice('a', None, None) is no slice"),
     argument(GETITEM, lambda: x(3)[i(2)], "getitem: a Tensor is no position"),
     argument(GETITEM, lambda: x(3)[b(3)], "getitem: a Tensor is no position"),
     argument(GETITEM, lambda: x(3)[[0, 1]], "getitem: [0, 1] is no position"),

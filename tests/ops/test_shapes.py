@@ -46,6 +46,35 @@ def test_getitem_and_its_gradient(case):
     np.testing.assert_array_equal(gradient, expected)
 
 
+NAMED = {
+    "first": lambda x: x[0],
+    "last": lambda x: x[-1],
+    "all": lambda x: x[:, 1],
+    "one": lambda x: x[:1],
+    "tail": lambda x: x[-1:, ::2],
+    "new axis": lambda x: x[None, -1],
+    "inner": lambda x: (
+        np.pad(x, [(2, 1), (0, 0)])[1:-1] if isinstance(x, np.ndarray) else lf.pad(x, [(2, 1), (0, 0)])[1:-1]
+    ),
+    "to a size": lambda x: x[0 : x.shape[0], -1],
+}
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("pick", NAMED.values(), ids=NAMED)
+def test_positions_that_every_size_of_a_named_axis_has(pick, rows):
+    x = normal(rows, 4)
+    with lf.Graph() as graph:
+        tensor = lf.placeholder("x", ("rows", 4), lf.float64)
+        y = pick(tensor)
+        gradient = lf.gradients(lf.sum(y * y), tensor)
+    value, slope = evaluate(graph, [y, gradient], {"x": x})
+    places = pick(np.arange(x.size).reshape(x.shape) + 1)
+    expected = np.where(np.isin(np.arange(x.size).reshape(x.shape) + 1, places), 2 * x, 0)
+    np.testing.assert_array_equal(value, pick(x))
+    np.testing.assert_array_equal(slope, expected)
+
+
 def summed(x, shape):
     """The sum of an array over the axes along which the shape was broadcast."""
     x = x.sum(tuple(range(x.ndim - len(shape))))
