@@ -109,6 +109,17 @@ def cosine():
         assert rates(lambda o, kind=kind: kind(o, T_max=4, eta_min=0.1)) == annealing
 
 
+def cycling_momentum():
+    def driven(module, kind, args):
+        optimizer = optim.Adam([lf.Parameter([1.0], name="w")])
+        return getattr(module.lr_scheduler, kind)(optimizer, *args).drives
+
+    for kind, args in (("CyclicLR", (0.1, 0.2)), ("OneCycleLR", (0.1, 20))):
+        assert driven(optim, kind, args) == ("lr",)
+        assert driven(optim.pytorch, kind, args) == ("lr", "betas/0")
+        assert not hasattr(optim.oneflow.lr_scheduler, kind)
+
+
 def inner_step():
     def rates(module, **options):
         optimizer = module.SGD([lf.Parameter([1.0], name="w")], lr=1.0)
@@ -157,6 +168,7 @@ ROWS = [
     maximize,
     damped_nesterov,
     cosine,
+    cycling_momentum,
     inner_step,
     programs_that_update_different_parameters,
     float32_weights,
