@@ -10,6 +10,7 @@ from typing import TypeAlias, overload
 import numpy as np
 
 from lazyflow.runtime import schema
+from lazyflow.runtime.dtypes import bool_
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, StateError, message
 from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
@@ -29,7 +30,7 @@ class Group:
         self._row = optimizer.groups[index]
 
     def __getitem__(self, option: str) -> Option:
-        """The value of an option: a float, a tuple of floats, or what is fixed in this plan."""
+        """The value of an option: a float, a bool, a tuple of floats, or what is fixed in this plan."""
         if option in self._row.scalars:
             values = tuple(self._state.row(name).array.item() for name in self._row.scalars[option])
             return values[0] if self._is_scalar(option) else values
@@ -37,7 +38,7 @@ class Group:
             return self._row.options[option]
         raise ArgumentError(self._unknown(option))
 
-    def __setitem__(self, option: str, value: float | Sequence[float]) -> None:
+    def __setitem__(self, option: str, value: bool | float | Sequence[float]) -> None:
         """Set an option for the runs that follow; nothing is recompiled.
 
         Raises:
@@ -52,7 +53,7 @@ class Group:
         values = [value] if self._is_scalar(option) else value
         if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != len(names):
             raise ArgumentTypeError(f"{option}: {value!r} is not a sequence of {len(names)} numbers")
-        numbers = [self._checked(option, item) for item in values]
+        numbers = [self._checked(option, n, item) for n, item in zip(names, values, strict=True)]
         with self._guard():
             for name, number in zip(names, numbers, strict=True):
                 self._state.row(name).array[...] = number
@@ -79,7 +80,11 @@ class Group:
         names = self._row.scalars[option]
         return len(names) == 1 and not names[0].endswith(f"/{option}/0")
 
-    def _checked(self, option: str, value: object) -> float:
+    def _checked(self, option: str, name: str, value: object) -> float:
+        if self._state.row(name).dtype == bool_:
+            if not isinstance(value, bool | np.bool_):
+                raise ArgumentTypeError(message(f"{option}: {value!r} is no bool", expected="True or False"))
+            return bool(value)
         if isinstance(value, bool | np.bool_) or not isinstance(
             value, int | float | np.integer | np.floating
         ):
@@ -130,6 +135,16 @@ class Groups(Sequence[Group]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} groups of {self._optimizer.name!r} ({self._optimizer.kind})>"
+
+    @property
+    def offender(self) -> str | None:
+        """The parameter whose gradient was not finite when an update was skipped last; None: none was.
+
+        None too where a gradient of another optimizer made the skip.
+        """
+        row = self._state.rows.get(f"{self._optimizer.name}/offender")
+        place = -1 if row is None else int(row.array)
+        return tuple(self._optimizer.members)[place] if place >= 0 else None
 
     def move(self, parameter: str, index: int) -> None:
         """Let a parameter belong to another group from the next run on; its state stays.

@@ -123,12 +123,12 @@ def _verify_optimizer(optimizer: schema.Optimizer, variables: Mapping[str, schem
     for group in optimizer.groups:
         _verify_text(what, (*group.scalars, *group.options, *group.ranges))
         for name in (name for names in group.scalars.values() for name in names):
-            _require_scalar(what, name, "float64", variables)
+            _require_scalar(what, name, ("float64", "bool"), variables)
         for option, bounds in group.ranges.items():
             if not all(fits_number(bound, dtypes.float64) for bound in bounds[:2]):
                 raise PlanError(f"{what}: the range of {option!r} is {bounds}")
     for parameter, name in optimizer.members.items():
-        _require_scalar(what, name, "int32", variables)
+        _require_scalar(what, name, ("int32",), variables)
         if parameter not in variables:
             raise PlanError(f"{what}: {parameter!r} is no variable")
     for parameter, names in optimizer.state.items():
@@ -137,10 +137,12 @@ def _verify_optimizer(optimizer: schema.Optimizer, variables: Mapping[str, schem
             raise PlanError(f"{what}: {missing[0]!r} is no variable")
 
 
-def _require_scalar(what: str, name: str, dtype: str, variables: Mapping[str, schema.Variable]) -> None:
+def _require_scalar(
+    what: str, name: str, dtypes_of: tuple[str, ...], variables: Mapping[str, schema.Variable]
+) -> None:
     row = variables.get(name)
-    if row is None or row.shape != () or row.dtype != dtype:
-        raise PlanError(f"{what}: {name!r} is no variable that holds one {dtype}")
+    if row is None or row.shape != () or row.dtype not in dtypes_of:
+        raise PlanError(f"{what}: {name!r} is no variable that holds one {' or '.join(dtypes_of)}")
 
 
 # --- programs -----------------------------------------------------------------------------------------------

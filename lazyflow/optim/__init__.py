@@ -10,9 +10,11 @@ from lazyflow.optim.adagrad import Adagrad
 from lazyflow.optim.adam import Adam, AdamW
 from lazyflow.optim.adamax import Adamax
 from lazyflow.optim.adan import Adan
+from lazyflow.optim.average import EMA, SWA
 from lazyflow.optim.ftrl import Ftrl
 from lazyflow.optim.lamb import LAMB, LARS
 from lazyflow.optim.lion import Lion
+from lazyflow.optim.loss_scale import LossScaler, StaticLossScaler
 from lazyflow.optim.muon import Muon
 from lazyflow.optim.nadam import NAdam
 from lazyflow.optim.optimizer import Optimizer
@@ -24,9 +26,11 @@ from lazyflow.optim.schedule_free import ScheduleFreeAdamW
 from lazyflow.optim.sgd import SGD
 
 __all__ = [
+    "EMA",
     "LAMB",
     "LARS",
     "SGD",
+    "SWA",
     "Adadelta",
     "Adafactor",
     "Adagrad",
@@ -36,6 +40,7 @@ __all__ = [
     "Adan",
     "Ftrl",
     "Lion",
+    "LossScaler",
     "Muon",
     "NAdam",
     "Optimizer",
@@ -43,6 +48,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "ScheduleFreeAdamW",
+    "StaticLossScaler",
     "lr_scheduler",
     "oneflow",
     "pytorch",

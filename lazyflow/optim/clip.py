@@ -1,4 +1,4 @@
-"""Clipping of gradients by the norm over a group's parameters, inside the update."""
+"""Norms of gradients, and what to multiply gradients with so that a norm does not exceed a limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lazyflow.ops.joining import stack
 from lazyflow.ops.reduction import max as largest
 from lazyflow.ops.reduction import min as smallest
 from lazyflow.ops.reduction import sum as total
-from lazyflow.ops.shaping import iota, reshape
+from lazyflow.ops.shaping import broadcast_to, iota, reshape
 from lazyflow.runtime.dtypes import float64, int32
 from lazyflow.tensor import Tensor
 
@@ -31,7 +31,7 @@ def group_norms(gradients: Sequence[Tensor], groups: Sequence[Tensor], count: in
         Float64 tensor, shape (count,); 0 for a group without gradients (inf for the smallest of none).
     """
     parts = stack([_part(cast(gradient, float64), p) for gradient in gradients])
-    mine = reshape(stack(groups), (1, -1)) == iota((count, 1), dtype=int32)
+    mine = _memberships(groups, count)
     if p == math.inf:
         return largest(where(mine, parts, 0.0), axis=1)
     if p == -math.inf:
@@ -47,6 +47,45 @@ def _part(gradient: Tensor, p: float) -> Tensor:
     return total(gradient * gradient if p == 2.0 else absolute(gradient) ** p)
 
 
-def clip_coefficients(norms: Tensor, highest: Tensor, scale: Tensor) -> Tensor:
-    """What to multiply the gradients of each group with, so that no norm exceeds the highest, (count,)."""
-    return minimum(highest / (absolute(scale) * norms + SMALL), 1.0)
+def _memberships(groups: Sequence[Tensor], count: int) -> Tensor:
+    """Whether a parameter is in a group, (count, parameters)."""
+    return reshape(stack(groups), (1, -1)) == iota((count, 1), dtype=int32)
+
+
+def of_members(column: Tensor, groups: Sequence[Tensor]) -> Tensor:
+    """The number of each parameter's group.
+
+    Args:
+        column: Float64 tensor with one row per group.
+        groups: The int32 scalar that holds each parameter's group.
+
+    Returns:
+        Float64 tensor, shape (parameters,).
+    """
+    rows = reshape(column, (-1, 1))
+    return total(where(_memberships(groups, len(column)), rows, 0.0), axis=0)
+
+
+def clip_coefficients(norms: Tensor, highest: Tensor, factor: Tensor) -> Tensor:
+    """What to multiply the gradients of each group with, so that no norm exceeds the highest, (count,).
+
+    Args:
+        norms: The norm of each group, (count,).
+        highest: The limit, (count,).
+        factor: What the gradients are multiplied with besides, (count,).
+    """
+    return minimum(highest / (absolute(factor) * norms + SMALL), 1.0)
+
+
+def global_coefficient(norms: Tensor, highest: Tensor, factor: Tensor, frozen: Tensor) -> Tensor:
+    """What to multiply all gradients with, so that their norm does not exceed the highest, (count,).
+
+    Args:
+        norms: The norm of each group, (count,).
+        highest: The limit, a scalar.
+        factor: What the gradients of each group are multiplied with besides, (count,).
+        frozen: 1 for groups that the norm leaves out, else 0, (count,).
+    """
+    scaled = factor * norms
+    norm = sqrt(total(where(frozen > 0.5, 0.0, scaled * scaled)))
+    return broadcast_to(minimum(highest / (norm + SMALL), 1.0), norms.shape)

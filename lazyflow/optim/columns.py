@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from lazyflow.append import as_tensor
-from lazyflow.ops.elementwise import cast, where
+from lazyflow.ops.elementwise import cast, clip, where
 from lazyflow.ops.shaping import broadcast_to, iota
-from lazyflow.optim.clip import clip_coefficients, group_norms
+from lazyflow.optim.clip import clip_coefficients, global_coefficient, group_norms, of_members
 from lazyflow.optim.groups import Group
 from lazyflow.runtime.dtypes import float64, int32
 from lazyflow.tensor import Tensor
@@ -18,33 +19,37 @@ class Columns:
 
     Args:
         groups: The groups of the optimizer: the rows.
-        gradients: Each gradient of the step, and the int32 scalar that holds its parameter's group.
-        t: The number of this update, a float64 scalar.
+        gradients: Makes the gradient of each parameter, and the int32 scalar that holds its group.
+        scalars: What is one number for all groups, float64 scalars by name: "t", and those of the recipe.
     """
 
     def __init__(
-        self, groups: Sequence[Group], gradients: Sequence[tuple[Tensor, Tensor]], t: Tensor
+        self,
+        groups: Sequence[Group],
+        gradients: Callable[[], Sequence[tuple[Tensor, Tensor]]],
+        scalars: Mapping[str, Tensor],
     ) -> None:
         self._groups = groups
         self._gradients = gradients
-        self._t = t
+        self._scalars = scalars
         self._made: dict[tuple[str, float], Tensor] = {}
 
     def of(self, name: str, group: Group) -> Tensor:
         """A scalar of a rule, for all groups.
 
         Args:
-            name: "t", "lr", "clip", an option, OPTION/INDEX, or what is kept for each group.
+            name: One of ``scalars``, "lr", "clip", an option, OPTION/INDEX, or what is kept for each group.
             group: One whose update follows the rule.
         """
         p = group["clip_grad_norm_type"] if name == "clip" else 0.0  # a column for each kind of norm
         if (name, p) not in self._made:
-            self._made[name, p] = self._clip(p) if name == "clip" else self._column(name)
+            self._made[name, p] = self._clip(p) if name == "clip" else self.column(name)
         return self._made[name, p]
 
-    def _column(self, name: str) -> Tensor:
-        if name == "t":
-            return broadcast_to(self._t, (len(self._groups),))
+    def column(self, name: str) -> Tensor:
+        """A number of each group, by name."""
+        if name in self._scalars:
+            return broadcast_to(self._scalars[name], (len(self._groups),))
         return _column([self._scalar(name, group) for group in self._groups])
 
     def _scalar(self, name: str, group: Group) -> Tensor:
@@ -55,10 +60,32 @@ class Columns:
             return as_tensor(0.0, float64)
         return group.scalar(name)
 
+    @cached_property
+    def factor(self) -> Tensor:
+        """What the gradients of each group are multiplied with before they are clipped."""
+        factor = self.column("scale")
+        unscale = self._scalars.get("recipe/unscale")
+        return factor if unscale is None else factor * unscale
+
+    @cached_property
+    def scaled(self) -> tuple[Tensor, ...]:
+        """The gradients times their factors, in float64: what is clipped by value."""
+        gradients, members = zip(*self._gradients(), strict=True)
+        factors = of_members(self.factor, members)
+        return tuple(cast(each, float64) * factors[index] for index, each in enumerate(gradients))
+
     def _clip(self, p: float) -> Tensor:
-        gradients, members = zip(*self._gradients, strict=True)
-        norms = group_norms(gradients, members, len(self._groups), p)
-        return clip_coefficients(norms, self._column("clip_grad_max_norm"), self._column("scale"))
+        """What the gradients are multiplied with behind all else, so that norms keep their limits."""
+        gradients, members = zip(*self._gradients(), strict=True)
+        factor, limit = self.factor, self._scalars.get("recipe/clip_value")
+        if limit is not None:
+            gradients = tuple(clip(each, -limit, limit) for each in self.scaled)
+            factor = broadcast_to(as_tensor(1.0, float64), factor.shape)
+        highest = self._scalars.get("recipe/clip_norm")
+        norms = group_norms(gradients, members, len(self._groups), p if highest is None else 2.0)
+        if highest is None:
+            return clip_coefficients(norms, self.column("clip_grad_max_norm"), factor)
+        return global_coefficient(norms, highest, factor, self.column("frozen"))
 
 
 def _column(scalars: Sequence[Tensor]) -> Tensor:

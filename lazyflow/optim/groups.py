@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from lazyflow.ops.elementwise import cast
-from lazyflow.optim.options import Option
+from lazyflow.optim.options import Option, Switch
 from lazyflow.runtime.dtypes import bool_, float64
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
 from lazyflow.tensor import Tensor
@@ -64,7 +64,8 @@ class Group(Mapping[str, Any]):
     @property
     def names(self) -> tuple[str, ...]:
         """The name of each number: OPTION, or OPTION/INDEX for those of a tuple."""
-        return tuple(name for option in self._tensors for name in self._names(option))
+        numbers = [option for option in self._tensors if not isinstance(self.options[option], Switch)]
+        return tuple(name for option in numbers for name in self._names(option))
 
     def _names(self, option: str) -> tuple[str, ...]:
         if not isinstance(self.settings[option], tuple):

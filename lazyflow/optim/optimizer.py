@@ -7,18 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeAlias
 
-from lazyflow.compiler.graph import Value
-from lazyflow.context import GraphContext, ProgramContext, current_graph, uncollected
+from lazyflow.context import ProgramContext, current_graph, uncollected
 from lazyflow.location import user_line
-from lazyflow.ops.elementwise import cast
-from lazyflow.optim.columns import Columns
+from lazyflow.ops.elementwise import cast, clip
+from lazyflow.optim.average import Average, initial_value
+from lazyflow.optim.form import Form, Scalars
 from lazyflow.optim.gradients import Gradients, gradients_for
 from lazyflow.optim.groups import Group, collect, stored
-from lazyflow.optim.options import Declared, NormType, Option, Scalar, argument
-from lazyflow.optim.rates import Scheduled
+from lazyflow.optim.loss_scale import StaticLossScaler
+from lazyflow.optim.options import Declared, NormType, Option, Scalar, Switch, argument
+from lazyflow.optim.reading import read_with
+from lazyflow.optim.recipe import Recipe
+from lazyflow.optim.step import Step, Stepping
 from lazyflow.optim.table import Table, make_table
-from lazyflow.optim.trace import Kept, Next, Rule, Scalars, trace
-from lazyflow.optim.updates import append_effects
+from lazyflow.optim.trace import Kept, Next, Rule, trace
 from lazyflow.runtime.dtypes import DType, float64, int32
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, message
 from lazyflow.tensor import Tensor
@@ -27,7 +29,7 @@ from lazyflow.variable import Parameter, Variable
 State: TypeAlias = tuple[Tensor, ...]
 
 
-class Optimizer(Declared, Scheduled, ABC):
+class Optimizer(Declared, Stepping, ABC):
     """Base of all optimizers: what stands around an update rule.
 
     A subclass declares its options as fields, names its state, and gives its rule in ``update``; names in
@@ -42,6 +44,11 @@ class Optimizer(Declared, Scheduled, ABC):
         maximize: Whether to climb: negates the gradient, before weight decay.
         clip_grad_max_norm: The gradients of a group are cut to this norm, before weight decay; None: not.
         clip_grad_norm_type: The p of that norm: > 0, inf or -inf.
+        frozen: Whether the parameters of a group, their state and averages stay as they are. A live session
+            switches it: ``session.groups[NAME][INDEX]["frozen"] = True``.
+
+    Attributes:
+        averages: What ``step(average=...)`` keeps: the average of each parameter, a Variable.
 
     Example:
         >>> from lazyflow.ops.elementwise import sign
@@ -59,6 +66,7 @@ class Optimizer(Declared, Scheduled, ABC):
     maximize: Option[bool] = Option(default=False, kw_only=True)
     clip_grad_max_norm: Option[Scalar | None] = Option(default=None, low=0.0, kw_only=True)
     clip_grad_norm_type: Option[float] = NormType(default=2.0, fixed=True, kw_only=True)
+    frozen: Switch = Switch(default=False, kw_only=True)
 
     decoupled: ClassVar[bool] = False  # whether weight decay stays out of the gradient
     same_parameters: ClassVar[bool] = False  # whether all programs have to update the same parameters
@@ -78,7 +86,9 @@ class Optimizer(Declared, Scheduled, ABC):
             for p in g.params
         }
         self._state: dict[Parameter, tuple[Variable, ...]] = {}
-        self._steps: dict[ProgramContext, tuple[frozenset[Parameter], str]] = {}
+        self.averages: dict[Parameter, Variable] = {}
+        self._steps: dict[ProgramContext, Step] = {}
+        self._scheduled_in: dict[ProgramContext, str] = {}
         self._start()
 
     def _group(
@@ -174,9 +184,13 @@ class Optimizer(Declared, Scheduled, ABC):
         return self.decayed(p, -d if h.maximize else d, h)
 
     def scaled(self, g: Tensor, h: Any) -> Tensor:
-        """The gradient times ``scale``, and cut to the norm."""
-        factor: Tensor = h.scale if h.clip is None else h.scale * h.clip
-        return g * factor
+        """The gradient times ``scale``, without the loss scale, and clipped by value and by norm."""
+        factor: Tensor = h.scale if h.unscale is None else h.scale * h.unscale
+        if h.limit is not None:
+            g, factor = clip(g * factor, -h.limit, h.limit), h.clip
+        elif h.clip is not None:
+            factor = factor * h.clip
+        return g if factor is None else g * factor
 
     def decayed(self, p: Tensor, d: Tensor, h: Any) -> Tensor:
         """The gradient with L2 weight decay, unless the decay is decoupled or there is none."""
@@ -187,75 +201,150 @@ class Optimizer(Declared, Scheduled, ABC):
 
     # --- step ---------------------------------------------------------------------------------------------
 
-    def step(self, gradients: Mapping[Parameter, Tensor] | None = None) -> None:
+    def step(
+        self,
+        gradients: Mapping[Parameter, Tensor] | None = None,
+        *,
+        accumulate: int = 1,
+        weight: Scalar | None = None,
+        loss_scale: StaticLossScaler | None = None,
+        clip_value: Scalar | None = None,
+        clip_norm: Scalar | None = None,
+        skip_nonfinite: bool = False,
+        average: Average | None = None,
+    ) -> None:
         """Append the update of every parameter that has a gradient to the open program.
+
+        What surrounds the update happens in the order of the arguments, inside the update.
 
         Args:
             gradients: A tensor per parameter, of its shape and dtype, from anywhere; those of the program
                 (``backward()``) unless given. A parameter without gradient is left alone.
+            accumulate: How many runs, each with the gradients of a micro-batch, make one update, >= 1.
+            weight: The weight of a micro-batch in the mean over them, > 0: its number of samples, as a
+                scalar Tensor or a number; 1 unless given.
+            loss_scale: A LossScaler or StaticLossScaler, by whose scale the gradients are divided. A dynamic
+                one skips updates as ``skip_nonfinite`` does.
+            clip_value: Limit of the absolute value of each element, >= 0; a number, or a scalar Tensor.
+            clip_norm: Limit of the Euclidean norm over the gradients of all groups, >= 0.
+            skip_nonfinite: Whether an update with a gradient that is not finite does not happen, together
+                with those of all optimizers of the program that ask for it.
+            average: An EMA or SWA of the parameters to keep.
 
         Raises:
             GraphError: outside of a program; at a second step in one program; if no parameter has a gradient;
-                if two schedulers are attached.
-            ArgumentError, ShapeError, DTypeError: if a gradient does not fit.
+                if two schedulers are attached; if the recipe does not go with that of another program.
+            ArgumentError, ArgumentTypeError: if an argument is of the wrong type or out of range.
+            ShapeError, DTypeError: if a gradient does not fit.
         """
         call = f"{self.name}.step()"
         program = current_graph(call).program_for(call)
+        recipe = Recipe(
+            user_line(), accumulate, weight, loss_scale, clip_value, clip_norm, skip_nonfinite, average
+        )
         graph = self.join(call)
         self.check_schedulers()
-        self._check_first(program)
+        self._check_first(program, "step", recipe.skips or accumulate > 1)
+        recipe.check_groups(self.param_groups)
         found = gradients_for(self, program, gradients)
-        self._check_parameters(program, found)
+        for step in self._steps.values():
+            recipe.check_beside(step.recipe, self.name)
+        self._check_parameters(program, found, recipe)
         with graph.scoped(self.name), uncollected():
-            self._append_updates(graph, program, found)
-            for clock in (self.micro_steps, self.updates, self.applied):
-                clock.assign(clock + 1)
-        self._steps[program] = (frozenset(found), user_line())
+            self._append(Step(self, graph, program, recipe, found, found))
 
-    def _check_first(self, program: ProgramContext) -> None:
+    def flush(self) -> None:
+        """Append to the open program that an unfinished group of micro-batches is applied.
+
+        It takes the mean of what was accumulated so far, and everything else as in ``step``; where nothing
+        was accumulated, nothing happens.
+
+        Raises:
+            GraphError: outside of a program; in a program with a step or flush of this optimizer; before a
+                step that accumulates.
+        """
+        call = f"{self.name}.flush()"
+        program = current_graph(call).program_for(call)
+        graph = self.join(call)
+        self._check_first(program, "flush", True)
+        for step in self._steps.values():
+            if step.recipe.accumulate > 1:
+                with graph.scoped(self.name), uncollected():
+                    self._append(Step(self, graph, program, step.recipe, step.parameters, None))
+                return
+        text = f"flush: no program accumulates gradients of {self.name!r}"
+        hint = "step(accumulate=k) in another program, before"
+        raise GraphError(message(text, here=f"at {user_line()}", hint=hint))
+
+    def _append(self, step: Step) -> None:
+        self._steps[step.program] = step
+        step.append()
+
+    def applied_in(self, program: ProgramContext) -> Tensor | None:
+        """The bool scalar that says whether a run of the program applies the update; None: every run does."""
         if program in self._steps:
-            text = f"step: optimizer {self.name!r} steps twice in program {program.ir.name!r}"
-            first, here = f"at {self._steps[program][1]}", f"at {user_line()}"
-            hint = "call backward() on each loss, then step() once"
-            raise GraphError(message(text, first=first, second=here, hint=hint))
+            return self._steps[program].when
+        self._scheduled_in.setdefault(program, user_line())
+        return None
 
-    def _check_parameters(self, program: ProgramContext, found: Gradients) -> None:
-        if not self.same_parameters or not self._steps:
+    def averaged(self, tensor: Tensor) -> Tensor:
+        """A tensor as the averages make it: what to evaluate.
+
+        Appends the ops behind it once more, with the average in place of each parameter that has one so far;
+        so it comes after ``step(average=...)``. Training goes on with the parameters.
+
+        Args:
+            tensor: What follows from the parameters, logits or a loss, say; or one of them.
+
+        Returns:
+            A Tensor of its shape and dtype.
+
+        Raises:
+            GraphError: if no average is kept.
+        """
+        if not self.averages:
+            text = f"averaged: optimizer {self.name!r} keeps no averages"
+            hint = "step(average=optim.EMA(0.999)), before"
+            raise GraphError(message(text, here=f"at {user_line()}", hint=hint))
+        averages: dict[Tensor, Tensor] = dict(self.averages.items())
+        return read_with(tensor, averages)
+
+    def _check_first(self, program: ProgramContext, call: str, guarded: bool) -> None:
+        here = f"at {user_line()}"
+        if program in self._steps:
+            text = f"{call}: optimizer {self.name!r} steps twice in program {program.ir.name!r}"
+            first = f"at {self._steps[program].location}"
+            hint = "call backward() on each loss, then step() once; flush() in a program of its own"
+            raise GraphError(message(text, first=first, second=here, hint=hint))
+        if guarded and program in self._scheduled_in:
+            text = f"{call}: a scheduler of {self.name!r} stepped before it in program {program.ir.name!r}"
+            first = f"at {self._scheduled_in[program]}"
+            hint = f"optimizer.{call}() first: the schedule moves where the update is applied"
+            raise GraphError(message(text, first=first, here=here, hint=hint))
+
+    def _check_parameters(self, program: ProgramContext, found: Gradients, recipe: Recipe) -> None:
+        if not self._steps or not (self.same_parameters or recipe.accumulate > 1):
             return
-        other, (updated, line) = next(iter(self._steps.items()))
-        different = [p.name for p in self.params if (p in updated) != (p in found)]
+        other, step = next(iter(self._steps.items()))
+        different = [p.name for p in self.params if (p in step.parameters) != (p in found)]
         if different:
             names = f"programs {other.ir.name!r} and {program.ir.name!r}"
-            raise GraphError(
-                message(
-                    f"step: {names} do not update the same parameters of {self.name!r}: {different[0]!r}",
-                    first=f"at {line}",
-                    second=f"at {user_line()}",
-                    expected="the same ones: PyTorch counts the updates of each parameter, lazyflow those "
-                    "of the optimizer",
-                    hint="one optimizer per program; or lazyflow.optim, where one count is for all",
-                )
-            )
+            why = "lazyflow those of the optimizer"
+            expected = f"the same ones: PyTorch counts the updates of each parameter, {why}"
+            hint = "one optimizer per program; or lazyflow.optim, where one count is for all"
+            if not self.same_parameters:
+                expected = "the same ones: a group of micro-batches has one number of them"
+                hint = "one optimizer per program"
+            text = f"step: {names} do not update the same parameters of {self.name!r}: {different[0]!r}"
+            first, second = f"at {step.location}", f"at {user_line()}"
+            raise GraphError(message(text, first=first, second=second, expected=expected, hint=hint))
 
-    def _append_updates(
-        self, graph: GraphContext, program: ProgramContext, found: Gradients, when: Tensor | None = None
-    ) -> None:
-        """Append the updates; where ``when``, a bool scalar, is false nothing of them moves."""
-        t = cast(self.applied, float64) + 1.0
-        columns = Columns(self.param_groups, [(g, self._members[p]) for p, g in found.items()], t)
-        hoisted: dict[Rule, list[Value]] = {}
-        for parameter, group in self._grouped(found):
-            rule = self.rule(group, parameter)
-            if rule not in hoisted:
-                hoisted[rule] = rule.hoisted(graph, {name: columns.of(name, group) for name in rule.scalars})
-            variables = (parameter, *self._kept(parameter, rule))
-            inputs = [found[parameter].value, self._members[parameter].value, *hoisted[rule]]
-            append_effects(graph, program, rule, variables, inputs, len(self.param_groups), when)
-        for group in self.param_groups:
-            for variable, value in self._next_of_group(group, t):
-                variable.assign(value, when=when)
+    # --- what a step asks for -----------------------------------------------------------------------------
 
-    def _next_of_group(self, group: Group, t: Tensor) -> list[tuple[Variable, Tensor]]:
+    def member(self, parameter: Parameter) -> Variable:
+        return self._members[parameter]
+
+    def next_of_group(self, group: Group, t: Tensor) -> list[tuple[Variable, Tensor]]:
         """The scalars kept for a group, and their next values."""
         if not group.kept:
             return []
@@ -263,12 +352,10 @@ class Optimizer(Declared, Scheduled, ABC):
         after = self.next_group_state(cast(group["lr"], float64) * h.lr_scale, t, h)
         return [(variable, after[name]) for name, variable in group.kept.items()]
 
-    def _grouped(self, found: Gradients) -> list[tuple[Parameter, Group]]:
-        return [(p, group) for group in self.param_groups for p in group.params if p in found]
-
-    def _kept(self, parameter: Parameter, rule: Rule) -> tuple[Variable, ...]:
-        """The state of a parameter, in the graph."""
+    def kept(self, parameter: Parameter, rule: Rule, average: str) -> tuple[Variable, ...]:
+        """The state of a parameter, in the graph; and its average, where one of that name is kept."""
         if parameter not in self._state:
+            state = {name: kept for name, kept in rule.state.items() if name != average}
             self._state[parameter] = tuple(
                 self._stored(
                     parameter,
@@ -277,32 +364,40 @@ class Optimizer(Declared, Scheduled, ABC):
                     parameter.shape if kept.shape is None else kept.shape,
                     parameter.dtype,
                 )
-                for name, kept in rule.state.items()
+                for name, kept in state.items()
             )
-        for variable in self._state[parameter]:
+        if average and parameter not in self.averages:
+            start = initial_value(parameter)
+            made = self._stored(parameter, average, start, parameter.shape, parameter.dtype)
+            self.averages[parameter] = made
+        variables = (*self._state[parameter], *([self.averages[parameter]] if average else []))
+        for variable in variables:
             _ = variable.value  # adopted by the graph that is open
-        return self._state[parameter]
+        return variables
 
     def _stored(
-        self, parameter: Parameter, key: str, initial: float, shape: tuple[int, ...], dtype: DType
+        self, parameter: Parameter, key: str, initial: Any, shape: tuple[int, ...], dtype: DType
     ) -> Variable:
         return stored(lambda: parameter.name, key, self.location, initial, shape, dtype)
 
-    def rule(self, group: Group, parameter: Parameter) -> Rule:
-        """The traced update rule of a parameter in a group, one for all of equal structure and dtype.
+    def rule(self, group: Group, parameter: Parameter, form: Form) -> Rule:
+        """The traced update rule of a parameter in a group, one for all of equal structure, form and dtype.
 
         Where the rule looks at the shape, it is one for all of equal shape.
         """
         seen = self.looks_at_shape(parameter.shape, SimpleNamespace(**group.settings))
         shape = parameter.shape if seen else None
-        key = (group.structure, parameter.dtype, shape)
+        key = (group.structure, parameter.dtype, shape, form)
         if key not in self._rules:
             self._rules[key] = trace(
                 type(self).__name__,
                 parameter.dtype,
                 lambda scalars: self._first(group, shape, scalars),
-                lambda p, g, state, scalars: self._traced(p, g, state, group, shape, scalars),
+                lambda p, g, state, scalars: self._traced(
+                    p, g, state, form, _seen(group, shape, scalars), scalars
+                ),
                 shape,
+                form,
             )
         return self._rules[key]
 
@@ -312,17 +407,8 @@ class Optimizer(Declared, Scheduled, ABC):
         numbers = state if isinstance(state, Mapping) else dict.fromkeys(state, 0.0)
         return {name: each if isinstance(each, Kept) else Kept(each) for name, each in numbers.items()}
 
-    def _traced(
-        self,
-        p: Tensor,
-        g: Tensor,
-        state: State,
-        group: Group,
-        shape: tuple[int, ...] | None,
-        scalars: Scalars,
-    ) -> Next:
-        h = _seen(group, shape, scalars)
-        h.clip = None if h.clip_grad_max_norm is None else scalars("clip")
+    def _traced(self, p: Tensor, g: Tensor, state: State, form: Form, h: Any, scalars: Scalars) -> Next:
+        form.show(h, scalars)
         lr = scalars("lr") * h.lr_scale
         return self.update(p, self.gradient(p, g, h), lr, scalars("t"), state, h)
 
@@ -333,7 +419,13 @@ class Optimizer(Declared, Scheduled, ABC):
     def table(self) -> Table:
         """What a plan keeps of the optimizer, for ``session.groups``; names are final by then."""
         kind = type(self).__name__
-        return make_table(self.name, kind, self.param_groups, self._members, self._state)
+        state = {p: (*kept, *self._around(p)) for p, kept in self._state.items()}
+        return make_table(self.name, kind, self.param_groups, self._members, state)
+
+    def _around(self, parameter: Parameter) -> list[Variable]:
+        """The variables of a parameter that its rule does not know: its average, its sum of gradients."""
+        sums = self.filling.sums
+        return [kept[parameter] for kept in (self.averages, sums) if parameter in kept]
 
 
 def _checked_name(name: object, kind: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transfo
 
 import numpy as np
 
-from lazyflow.runtime.dtypes import is_floating
+from lazyflow.runtime.dtypes import bool_, is_floating
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
 from lazyflow.tensor import Tensor
 
@@ -175,6 +175,74 @@ class NormType(Option[float]):
         return number > 0 or number == -math.inf
 
 
+class Switch(Option[Any]):
+    """A bool that is data: a live session sets it, and no term of the update comes or goes with it."""
+
+    @property
+    def is_flag(self) -> bool:
+        """False: it is a scalar of the graph."""
+        return False
+
+    @property
+    def expected(self) -> str:
+        """What is accepted, in words."""
+        return "True or False, or a bool scalar Tensor"
+
+    def check(self, value: object, owner: str, here: str) -> Any:
+        """The value as the optimizer keeps it: a bool, or a bool scalar Tensor.
+
+        Raises:
+            ArgumentTypeError: if it is neither.
+        """
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        if isinstance(value, Tensor) and value.shape == () and value.dtype == bool_:
+            return value
+        raise self._error(ArgumentTypeError, value, "is no bool", owner, here)
+
+
+def checked_scalar(name: str, value: object, owner: str, here: str, **bounds: float) -> Scalar:
+    """A number in a range, or a floating scalar Tensor; ``bounds`` are those of :class:`Option`.
+
+    Raises:
+        ArgumentTypeError: if it is neither.
+        ArgumentError: if it is out of range, NaN or infinite.
+    """
+    option = Option[Scalar](0.0, **bounds)  # type: ignore[arg-type]
+    checked: Scalar = _checked(option, name, value, owner, here)
+    return checked
+
+
+def checked_number(name: str, value: object, owner: str, here: str, **bounds: float) -> float:
+    """A number in a range.
+
+    Raises:
+        ArgumentTypeError, ArgumentError: as for ``checked_scalar``; a Tensor is refused too.
+    """
+    option = Option[float](0.0, fixed=True, **bounds)  # type: ignore[arg-type]
+    return float(_checked(option, name, value, owner, here))
+
+
+def checked_integer(name: str, value: object, owner: str, here: str, low: int) -> int:
+    """An integer not below ``low``.
+
+    Raises:
+        ArgumentTypeError: if it is no integer.
+        ArgumentError: if it is below.
+    """
+    rows = {"expected": f"an integer >= {low}", "here": f"at {here}"}
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(message(f"{owner}: {name}={value!r} is no integer", **rows))
+    if value < low:
+        raise ArgumentError(message(f"{owner}: {name}={value!r} is out of range", **rows))
+    return int(value)
+
+
+def _checked(option: Option[Any], name: str, value: object, owner: str, here: str) -> Any:
+    option.name = name
+    return option.check(value, owner, f"at {here}")
+
+
 def _short(bound: float | str) -> str:
     return bound if isinstance(bound, str) else f"{bound:g}"
 
@@ -192,7 +260,7 @@ class _Argument:
         self.kw_only = kw_only
 
 
-@dataclass_transform(field_specifiers=(Option, NormType, argument))
+@dataclass_transform(field_specifiers=(Option, NormType, Switch, argument))
 class Declared:
     """A class whose fields are arguments of its constructor, in the order in which they stand.
 

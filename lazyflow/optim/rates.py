@@ -9,6 +9,7 @@ from lazyflow.context import GraphContext, ProgramContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast
 from lazyflow.optim.groups import Group, stored
+from lazyflow.optim.options import Scalar
 from lazyflow.runtime.dtypes import float64, int64
 from lazyflow.runtime.errors import GraphError, message
 from lazyflow.tensor import Tensor
@@ -53,6 +54,7 @@ class Scheduled:
         """Begin without schedulers and clocks."""
         self.schedulers = []
         self._clocks: dict[str, Variable] = {}
+        self._numbers: dict[str, Variable] = {}
         self._scheduled: dict[tuple[str, int], Tensor] = {}
         self._read_at: dict[str, str] = {}
 
@@ -92,6 +94,16 @@ class Scheduled:
                 raise GraphError(message(text, here=f"at {user_line()}"))
             clock.initial = clock.ir.initial = initial
         return clock
+
+    def number(self, name: str, value: Scalar) -> Tensor:
+        """The float64 scalar ``OPTIMIZER/NAME``, which starts from a number; a Tensor as float64."""
+        return cast(value, float64) if isinstance(value, Tensor) else self.stored_number(name, value)
+
+    def stored_number(self, name: str, value: float) -> Variable:
+        """The float64 scalar ``OPTIMIZER/NAME``, made when it is first asked for."""
+        if name not in self._numbers:
+            self._numbers[name] = stored(lambda: self.name, name, self.location, value, (), float64)
+        return self._numbers[name]
 
     def advance(self, clock: Variable) -> None:
         """Append to the open program that a clock moves by one, where the update of its run was applied."""

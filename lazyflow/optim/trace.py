@@ -21,13 +21,13 @@ from lazyflow.compiler.graph import Op, Value, make
 from lazyflow.compiler.rules import show
 from lazyflow.context import GraphContext, opened
 from lazyflow.location import user_line
+from lazyflow.optim.form import Form, Scalars
 from lazyflow.runtime.dtypes import DType, float64
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError, message
 from lazyflow.tensor import Tensor
 
-Scalars: TypeAlias = Callable[[str], Tensor]
 _PREFIX = "h/"  # of the names of scalars, so that a state may be called like one
-_TAKEN = ("p", "g", "group")  # names that no state can have
+_TAKEN = ("p", "g", "group", "accumulated")  # names that no state can have
 
 Next: TypeAlias = tuple[Tensor, Sequence[Tensor]]
 
@@ -96,6 +96,7 @@ def trace(
     state: Callable[[Scalars], Mapping[str, Kept]],
     update: Callable[[Tensor, Tensor, tuple[Tensor, ...], Scalars], Next],
     shape: tuple[int, ...] | None = None,
+    form: Form | None = None,
 ) -> Rule:
     """Trace an update rule for parameters of one dtype, or of one dtype and shape.
 
@@ -106,6 +107,7 @@ def trace(
         update: From the parameter, its gradient and its state, of shape (n,), and the scalars by name,
             float64 of rank 0, to the next values.
         shape: In place of (n,), where the rule looks at it; () is traced as (1,).
+        form: What stands around the rule; None: nothing, and the gradient is the one element.
 
     Raises:
         ShapeError, DTypeError: if a next value has not the shape and dtype of what it follows.
@@ -115,21 +117,28 @@ def trace(
     scalars = _ScalarPlaceholders()
     with opened(context):
         initial = dict(state(scalars))
-        for name in (name for name in _TAKEN if name in initial):
-            raise ArgumentError(
-                message(f"{kind}.state: {name!r} is no name of a state", taken=", ".join(_TAKEN))
-            )
+        _check_names(kind, initial, form)
         whole = ("n",) if shape is None else shape or (1,)  # of rank 0, scalars would not be weak beside it
         shapes = {name: whole if kept.shape is None else kept.shape for name, kept in initial.items()}
         before = {name: placeholder(name, each, dtype) for name, each in {"p": whole, **shapes}.items()}
-        gradient = placeholder("g", whole, dtype)
+        average = {form.average: placeholder(form.average, whole, dtype)} if form and form.average else {}
+        elements = [placeholder(name, whole, dtype) for name in (form.elements if form else ("g",))]
         p, *kept = before.values()
-        after = update(p, gradient, tuple(kept), scalars)
-    results = dict(zip(before, _checked(kind, after, before), strict=True))
-    elements = [tensor.value for tensor in (*before.values(), gradient)]
-    fetches = {name: tensor.value for name, tensor in results.items()}
-    body, columns, traced = _split(context.ir, elements, fetches)
-    return Rule(body, initial, shape, columns, traced)
+        g = form.total(elements, scalars) if form else elements[0]
+        results = _checked(kind, update(p, g, tuple(kept), scalars), before)
+        before |= average
+        if form:
+            results = form.finished(tuple(before.values()), results, scalars)
+    given = [tensor.value for tensor in (*before.values(), *elements)]
+    fetches = {name: tensor.value for name, tensor in zip(before, results, strict=True)}
+    body, columns, traced = _split(context.ir, given, fetches)
+    return Rule(body, {**initial, **dict.fromkeys(average, Kept())}, shape, columns, traced)
+
+
+def _check_names(kind: str, state: Mapping[str, Kept], form: Form | None) -> None:
+    taken = (*_TAKEN, form.average) if form and form.average else _TAKEN
+    for name in (name for name in taken if name in state):
+        raise ArgumentError(message(f"{kind}.state: {name!r} is no name of a state", taken=", ".join(taken)))
 
 
 class _ScalarPlaceholders(dict[str, Tensor]):

@@ -29,6 +29,7 @@ def append_effects(
     inputs: Sequence[Value],
     groups: int,
     when: Tensor | None = None,
+    elements: int = 1,
 ) -> None:
     """Append to a program the update of one parameter and its state.
 
@@ -37,9 +38,11 @@ def append_effects(
         program: The open program.
         rule: The parameter's rule.
         variables: The parameter and its state.
-        inputs: The gradient, the int32 scalar that holds the parameter's group, and the columns of the rule.
+        inputs: The elements that the rule reads, the int32 scalar that holds the parameter's group, and the
+            columns of the rule.
         groups: The number of groups, which is the length of each column.
         when: A bool scalar; where it is false nothing changes.
+        elements: How many of the inputs are elements: the gradient, or what was accumulated of it.
     """
     origins = graph.origin(variables[0].name)
     guards = [] if when is None else [when.value]
@@ -47,15 +50,15 @@ def append_effects(
         attributes = {
             "body": rule.body,
             "variables": tuple(variable.ir for variable in variables),
-            "elements": 1,
+            "elements": elements,
             "guarded": when is not None,
         }
         op = make(primitives.update, [*inputs, *guards], attributes, origins)
         graph.append(program.add_effect(op))
         return
-    gradient, member, *columns = inputs
+    member, *columns = inputs[elements:]
     scalars = [_row(Tensor(graph, column), Tensor(graph, member), groups).value for column in columns]
-    given = [*(variable.value for variable in variables), gradient, *scalars]
+    given = [*(variable.value for variable in variables), *inputs[:elements], *scalars]
     results = _written_out(graph, rule, given, origins)
     for variable, result in zip(variables, results, strict=True):
         attributes = {"variable": variable.ir, "guarded": when is not None}

@@ -117,6 +117,7 @@ def test_groups_of_a_session_hold_every_option():
         "maximize": False,
         "clip_grad_max_norm": None,
         "clip_grad_norm_type": "inf",
+        "frozen": False,
         "momentum": 0.0,
         "nesterov": False,
         "lr_in_velocity": True,

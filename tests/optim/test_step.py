@@ -115,6 +115,7 @@ def test_names_of_the_state():
         "opt/groups/0/lr",
         "opt/groups/0/scale",
         "opt/groups/0/lr_scale",
+        "opt/groups/0/frozen",
         "opt/groups/0/betas/0",
         "opt/groups/0/betas/1",
         "opt/groups/0/eps",
