@@ -19,47 +19,22 @@ from lazyflow.optim.lr_scheduler.driven import Driven, groups_with
 from lazyflow.optim.lr_scheduler.preview import draw_svg, label, plot, shown_steps
 from lazyflow.optim.lr_scheduler.settings import (
     Choice,
+    Clock,
     Flag,
     Integer,
     Milestones,
     Number,
     PerGroup,
-    Setting,
     required,
 )
 from lazyflow.optim.lr_scheduler.tracing import finite, trace
 from lazyflow.optim.optimizer import Optimizer
 from lazyflow.optim.options import Declared, argument
-from lazyflow.runtime.dtypes import int64
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, message
 from lazyflow.tensor import Tensor
 from lazyflow.variable import Variable
 
 Steps: TypeAlias = int | Iterable[int]
-
-
-class Clock(Setting[Tensor | None]):
-    """The int64 scalar that a scheduler reads as its step."""
-
-    @property
-    def expected(self) -> str:
-        """What is accepted, in words."""
-        return "an int64 scalar Tensor, such as optimizer.updates, or None: the schedule's own"
-
-    def __get__(self, scheduler: Any, owner: type) -> Any:
-        """The clock given, or the optimizer's clock for its schedule."""
-        if scheduler is None:
-            return self
-        given = scheduler.__dict__[self.name]
-        return scheduler.own_clock if given is None else given
-
-    def check(self, value: object, owner: str, here: str) -> Tensor | None:
-        """The Tensor, or None."""
-        if value is not None and not isinstance(value, Tensor):
-            self._refuse_type(value, "is no Tensor", owner, here)
-        if value is not None and (value.shape != () or value.dtype != int64):
-            self._refuse_type(value, "is no int64 scalar", owner, here)
-        return value
 
 
 @dataclass_transform(

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, overload
 import numpy as np
 
 from lazyflow.optim.options import Option, argument
+from lazyflow.runtime.dtypes import int64
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError
 from lazyflow.tensor import Tensor
 
@@ -197,3 +198,27 @@ class PerGroup(Number[V]):
             absent = value is None and self.or_none
             numbers = (None if absent else self._checked(value, value, owner, here),) * count
         scheduler.__dict__[self.name] = numbers
+
+
+class Clock(Setting[Tensor | None]):
+    """The int64 scalar that a scheduler reads as its step."""
+
+    @property
+    def expected(self) -> str:
+        """What is accepted, in words."""
+        return "an int64 scalar Tensor, such as optimizer.updates, or None: the schedule's own"
+
+    def __get__(self, scheduler: Any, owner: type) -> Any:
+        """The clock given, or the optimizer's clock for its schedule."""
+        if scheduler is None:
+            return self
+        given = scheduler.__dict__[self.name]
+        return scheduler.own_clock if given is None else given
+
+    def check(self, value: object, owner: str, here: str) -> Tensor | None:
+        """The Tensor, or None."""
+        if value is not None and not isinstance(value, Tensor):
+            self._refuse_type(value, "is no Tensor", owner, here)
+        if value is not None and (value.shape != () or value.dtype != int64):
+            self._refuse_type(value, "is no int64 scalar", owner, here)
+        return value
