@@ -156,10 +156,11 @@ class Session:
         done, fetches = 0, {}
         with self._use():
             try:
-                given = self._given(placeholders, stacked, {})
-                arrays, sizes = placeholders.read_stacked(given, stacked, self._state)
+                arrays, sizes = self._read_stacked(program, placeholders, stacked)
                 while done < runs:
-                    left = {name: a[done:] if name in stacked else a for name, a in arrays.items()}
+                    left = arrays
+                    if stacked:
+                        left = {name: a[done:] if name in stacked else a for name, a in arrays.items()}
                     count, outcome = self._run_steps(program, left, stacked, sizes, runs - done)
                     done += count
                     fetches = outcome.fetches
@@ -168,6 +169,12 @@ class Session:
                 error.add_note(_NOTE.format(done))
                 raise
         return fetches
+
+    def _read_stacked(self, program: str, placeholders: Feeds, stacked: Mapping[str, Array]) -> Ready:
+        if not stacked:
+            return self._ready.get(program) or self._read(program, placeholders, None, {})
+        given = self._given(placeholders, stacked, {})
+        return placeholders.read_stacked(given, stacked, self._state)
 
     def _run_steps(self, *arguments: Any) -> tuple[int, Outcome]:
         with _WHOLE if self.backend.whole else _uninterrupted():

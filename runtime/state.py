@@ -27,15 +27,13 @@ class Row:
     Attributes:
         variable: Its row of the plan.
         dtype: The dtype in which it is kept.
-        array: A view of the state's block or, where ``bound``, the caller's array.
-        bound: Whether the caller's array holds it.
+        array: A view of the state's block or, where it is bound, the caller's array.
         groups: For a parameter's group index, the number of groups; else None.
     """
 
     variable: schema.Variable
     dtype: DType
     array: Array
-    bound: bool = False
     groups: int | None = None
 
 
@@ -54,6 +52,7 @@ class State:
             places.append(places[-1] + round_up(_count(variable.shape) * dtype.itemsize))
         self.block = aligned(places[-1])
         self.rows: dict[str, Row] = {}
+        self._bound: dict[str, Array] = {}  # the callers' arrays, few beside the rows
         for variable, dtype, place in zip(document.variables, kinds, places, strict=False):
             array: Array = np.ndarray(variable.shape, dtype, self.block, place)
             array[...] = number(variable.initial, dtype)
@@ -78,8 +77,7 @@ class State:
 
     def overlaps(self, array: Array) -> bool:
         """Whether the array may share memory with a variable."""
-        bound = (row.array for row in self.rows.values() if row.bound)
-        return any(np.may_share_memory(array, memory) for memory in (self.block, *bound))
+        return any(np.may_share_memory(array, memory) for memory in (self.block, *self._bound.values()))
 
     def bind(self, name: str, array: object) -> None:
         """Let a variable live in the caller's array, whose values it takes.
@@ -94,11 +92,11 @@ class State:
             raise StateError(
                 message(f"{what}: the array is read-only", expected="an array that runs can change")
             )
-        others = (r.array for other, r in self.rows.items() if other != name and r.bound)
+        others = (memory for other, memory in self._bound.items() if other != name)
         if any(np.may_share_memory(array, other) for other in others):
             raise StateError(message(f"{what}: the array overlaps one that another variable is bound to"))
         _check(row, array, what)
-        row.array, row.bound = array, True
+        row.array = self._bound[name] = array
 
     def copies(self) -> dict[str, Array]:
         """A fresh array per variable."""

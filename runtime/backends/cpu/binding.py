@@ -122,21 +122,17 @@ class Binding:
 
     def feed(self, feeds: Mapping[str, Array]) -> None:
         """Take the addresses of what one run is fed."""
+        self.feed_steps(feeds, (), 1)
+
+    def feed_steps(self, feeds: Mapping[str, Array], moving: Collection[str], steps: int) -> None:
+        """Take the addresses of what several runs are fed."""
+        self._job[JobWord.STEPS], self._job[JobWord.NANOSECONDS] = steps, PATIENCE
         if feeds is self._kept:
             return
         self._kept = feeds if isinstance(feeds, Bound) else None
         for position, name in enumerate(self._names):
             self._feeds[position] = address(feeds[name])
-            self._steps[position] = 0
-        self._job[JobWord.STEPS] = 1
-
-    def feed_steps(self, feeds: Mapping[str, Array], moving: Collection[str], steps: int) -> None:
-        """Take the addresses of what several runs are fed."""
-        self._kept = None
-        for position, name in enumerate(self._names):
-            self._feeds[position] = address(feeds[name])
             self._steps[position] = feeds[name].strides[0] if name in moving else 0
-        self._job[JobWord.STEPS], self._job[JobWord.NANOSECONDS] = steps, PATIENCE
 
     @property
     def done(self) -> int:
