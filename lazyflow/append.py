@@ -69,8 +69,8 @@ def constant(value: Any, dtype: object = None, name: str | None = None) -> Tenso
     """A value that is part of the graph.
 
     Args:
-        value: A number, an array, or nested lists. Arrays keep their dtype; lists become float32 where they
-            hold floats, int64 or bool else; a Python float is float32, an int int64.
+        value: A number, an array, or nested lists. Arrays keep their dtype; lists of numbers become float32;
+            a Python float is float32, an int int64, a bool, or a list of them, bool.
         dtype: The element type, unless given by the value.
         name: Its name in drawings.
 
@@ -100,7 +100,7 @@ def _as_array(value: Any, dtype: DType | None) -> Array:
         kind = dtypes.kind(array.dtype) if array.dtype.name in dtypes.ALL else None
         if kind is None:
             raise ArgumentTypeError(f"constant: {value!r} is not a number, an array or a list of numbers")
-        dtype = dtypes.DEFAULT_OF_KIND[kind]
+        dtype = dtypes.float32 if kind and array.ndim else dtypes.DEFAULT_OF_KIND[kind]
     array = array.astype(dtype if dtype is not None else dtypes.as_dtype(array.dtype))
     array.setflags(write=False)
     return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +25,7 @@ from lazyflow.runtime.errors import (
     ShapeError,
     message,
 )
-from lazyflow.tensor import FUNCTIONS, Tensor, TensorLike
+from lazyflow.tensor import FUNCTIONS, Array, Tensor, TensorLike
 
 Initializer: TypeAlias = Callable[[tuple[int, ...], DType], Tensor]
 
@@ -242,6 +243,7 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
     if callable(initial):
         if shape is None:
             raise ArgumentError("Variable: an initializer needs shape=")
+        _check_initializer(initial)
         return initial, _static(shape), given or dtypes.float32
     if isinstance(initial, bool | int | float | np.generic):
         number = initial.item() if isinstance(initial, np.generic) else initial
@@ -250,7 +252,7 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
         )
         return number, _static(shape if shape is not None else ()), found
     if isinstance(initial, list | tuple):
-        array = np.asarray(initial, dtype=given or dtypes.float32)
+        array = _of_list(initial, given or dtypes.float32)
     elif isinstance(initial, np.ndarray):
         array = initial.astype(given or dtypes.as_dtype(initial.dtype))
     else:
@@ -265,6 +267,29 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
     array = np.array(array, order="C")
     array.setflags(write=False)
     return array, _static(array.shape), array.dtype
+
+
+def _check_initializer(initial: Callable[..., Any]) -> None:
+    try:
+        signature(initial).bind((), dtypes.float32)
+    except (TypeError, ValueError) as error:
+        name = getattr(initial, "__name__", "initial")
+        raise ArgumentTypeError(
+            message(
+                f"Variable: {name} is no initializer: {error}",
+                expected="(shape, dtype) -> Tensor",
+                here=f"at {user_line()}",
+                hint=f"{name}(...), where that makes one, as nn.init.normal(std=0.02) does",
+            )
+        ) from None
+
+
+def _of_list(numbers: list[Any] | tuple[Any, ...], dtype: DType) -> Array:
+    try:
+        return np.asarray(numbers, dtype)
+    except (TypeError, ValueError) as error:
+        text = f"Variable: {numbers!r} is not a list of numbers: {error}"
+        raise ArgumentTypeError(message(text, here=f"at {user_line()}")) from None
 
 
 def _default_dtype(number: bool | int | float) -> DType:

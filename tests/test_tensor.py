@@ -84,15 +84,16 @@ WITH_SCALARS = [
     ((i64, 0), (f32, 0), f32),
 ]
 
-# Arrays keep their dtype and their rank's say; lists are float32, int64 or bool
+# Arrays keep their dtype and their rank's say; lists of numbers are float32, those of bools bool
 WITH_ARRAYS = [
     ((f32, 1), np.ones(3), f64),
     ((f32, 1), np.ones(3, np.float32), f32),
     ((f32, 1), np.array(2.0), f32),
     ((i32, 1), np.ones(3, np.int8), i32),
     ((f32, 1), [1.0, 2.0, 3.0], f32),
-    ((f16, 1), [1, 2, 3], f16),
-    ((i32, 1), [1, 2, 3], i64),
+    ((f16, 1), [1, 2, 3], f32),
+    ((i32, 1), [1, 2, 3], f32),
+    ((i32, 1), [True, False, True], i32),
 ]
 
 ROWS = [*(((a, 1), (b, 2), c) for a, b, c in BETWEEN_TENSORS), *WITH_NUMBERS, *WITH_SCALARS, *WITH_ARRAYS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lazyflow.append import append, as_shape
 from lazyflow.compiler import primitives
 from lazyflow.location import user_line
@@ -75,7 +77,7 @@ def gather(x: TensorLike, index: TensorLike, axis: int = -1) -> Tensor:
 
 
 def _positions(index: TensorLike, call: str) -> Tensor:
-    positions = tensor(index, call)
+    positions = tensor(np.asarray(index) if isinstance(index, list | tuple) else index, call)
     if not dtypes.is_integer(positions.dtype):
         raise DTypeError(
             message(
