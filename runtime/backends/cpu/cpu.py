@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Mapping
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from lazyflow.runtime import schema
 from lazyflow.runtime.backends.backend import Array, Outcome, aligned, formatted, round_up
 from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
 from lazyflow.runtime.backends.cpu.blas import Blas
+from lazyflow.runtime.backends.cpu.cache import Cache
 from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
-from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Machine, module_text
+from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Engine, Machine, module_text
 from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.table import Table, address
@@ -22,6 +25,8 @@ from lazyflow.runtime.dimensions import evaluate, parse
 from lazyflow.runtime.threads import get_num_threads
 
 _KEPT_BINDINGS = 32
+_SILENT_SECONDS = 1.0
+_logger = logging.getLogger("lazyflow")
 _NATIVE = ("flag", "check_groups", "product.float32", "product.float64")  # of the driver
 
 
@@ -30,7 +35,8 @@ class Host:
 
     def __init__(self) -> None:
         self.machine = Machine()
-        self._engine = self.machine.load(self.machine.compile(driver_text() + ATTRIBUTES))
+        self.cache = Cache(self.machine)
+        self._engine = self.load("driver", lambda: driver_text() + ATTRIBUTES)
         self.blas = Blas()
         self._blas = np.zeros(BlasWord.SIZE, np.int64)
         self._blas[[BlasWord.SET, BlasWord.GET]] = self.blas.setters
@@ -41,9 +47,26 @@ class Host:
         self.natives = Natives(self.pool.words, blas_words, self.blas.functions)
         self.functions = {f"lazyflow.{name}": self._address(name) for name in _NATIVE}
 
+    def load(self, key: str, text: Callable[[], str]) -> Engine:
+        """The code of a module, linked; compiled where the cache has none for the key."""
+        return self.machine.load(self.cache.code(key, lambda: _compile(self.machine, text())))
+
     def _address(self, name: str) -> int:
         found: int = self._engine.get_function_address(f"lazyflow.{name}")
         return found
+
+
+def _compile(machine: Machine, text: str) -> bytes:
+    """Compile, and say so where it takes long."""
+    functions = text.count("\ndefine i64 ")
+    notice = f"compiling {functions} kernels for this host; the next process finds them in the cache"
+    timer = threading.Timer(_SILENT_SECONDS, _logger.warning, (notice,))
+    timer.daemon = True
+    timer.start()
+    try:
+        return machine.compile(text)
+    finally:
+        timer.cancel()
 
 
 _hosts: list[Host] = []
@@ -77,7 +100,7 @@ class CpuBackend:
     def _prepare(self) -> dict[str, Table]:
         module = Module()
         tasks = {program.name: program_tasks(program, module) for program in self.document.programs}
-        self._engine = self.host.machine.load(self.host.machine.compile(module_text(module.written())))
+        self._engine = self.host.load(repr(module.keys), lambda: module_text(module.written()))
         functions = dict(self.host.functions)
         for name in {task.function for each in tasks.values() for task in each.tasks} - functions.keys():
             functions[name] = self._engine.get_function_address(name)

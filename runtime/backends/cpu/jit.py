@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import llvmlite.binding as llvm
 
 from lazyflow.runtime.backends.cpu.lanes import define_philox
 from lazyflow.runtime.backends.cpu.tasks import Written
 from lazyflow.runtime.backends.cpu.vectormath import define
+
+Engine: TypeAlias = llvm.ExecutionEngine
 
 ATTRIBUTES = """
 attributes #0 = { nounwind "prefer-vector-width"="512" }

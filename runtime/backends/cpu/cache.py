@@ -1,0 +1,122 @@
+"""Object code on disk, by content: a second process starts without compiling.
+
+A file is a checksum and the code after it, written aside and renamed: a torn or damaged one is compiled anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+
+from lazyflow.runtime.backends.cpu.jit import Machine
+
+MOST_BYTES = 256 << 20
+_CHECKSUM = 32
+_SUFFIX = ".object"
+_logger = logging.getLogger("lazyflow")
+
+
+class Cache:
+    """Object code for one host.
+
+    Args:
+        machine: The host's compiler.
+        folder: Where the files are; None for LAZYFLOW_CACHE_DIR, or else the user's folder for caches.
+        most_bytes: How much the folder may hold; the files that were used longest ago are removed.
+    """
+
+    def __init__(self, machine: Machine, folder: Path | None = None, most_bytes: int = MOST_BYTES) -> None:
+        self.folder = folder or _default_folder()
+        self.most_bytes = most_bytes
+        self.compiled = 0  # how often there was none
+        parts = [_own_version(), llvmlite.__version__, machine.cpu, machine.features]
+        self._host = "\n".join(parts)
+
+    def code(self, key: str, compile_: Callable[[], bytes]) -> bytes:
+        """The object code for a key, compiled where there is none.
+
+        Args:
+            key: All that the code depends on, besides the host.
+            compile_: Makes the code.
+        """
+        name = hashlib.sha256(f"{self._host}\n{key}".encode()).hexdigest()
+        path = self.folder / f"{name}{_SUFFIX}"
+        found = _read(path)
+        if found is not None:
+            return found
+        self.compiled += 1
+        code = compile_()
+        try:
+            self._write(path, code)
+        except OSError as error:
+            _say_once(f"compiled code is not kept, and the next process compiles again: {error}")
+        return code
+
+    def _write(self, path: Path, code: bytes) -> None:
+        from filelock import FileLock  # only a process that compiles needs it
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            handle, aside = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            Path(aside).replace(path)
+            self._shrink(path)
+
+    def _shrink(self, newest: Path) -> None:
+        # under the lock, so what is still called partial was left by a process that ended
+        for partial in self.folder.glob("*.partial"):
+            partial.unlink(missing_ok=True)
+        files = [(path, path.stat()) for path in self.folder.glob(f"*{_SUFFIX}")]
+        total = sum(status.st_size for _, status in files)
+        for path, status in sorted(files, key=lambda file: file[1].st_mtime_ns):
+            if total <= self.most_bytes:
+                break
+            if path != newest:
+                path.unlink(missing_ok=True)
+                total -= status.st_size
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        data = path.read_bytes()
+    except OSError:  # there is none, or none that we may read
+        return None
+    code = data[_CHECKSUM:]
+    if not code or hashlib.sha256(code).digest() != data[:_CHECKSUM]:
+        return None
+    try:
+        os.utime(path)  # used just now
+    except OSError:  # removed by another process, or not ours: the code is good all the same
+        return code
+    return code
+
+
+def _default_folder() -> Path:
+    chosen = os.environ.get("LAZYFLOW_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path  # only where no folder is given
+
+    return user_cache_path("lazyflow")
+
+
+@cache
+def _own_version() -> str:
+    """What the code generator is: the content of its files."""
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*.ll")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _say_once(text: str) -> None:
+    _logger.warning(text)
