@@ -150,9 +150,7 @@ BAD_PLACEHOLDERS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"), NO_PLACEHOLDERS, ids=[r[2] for r in NO_PLACEHOLDERS]
-)
+@pytest.mark.parametrize(("given", "error", "words"), BAD_PLACEHOLDERS, ids=[r[2] for r in BAD_PLACEHOLDERS])
 def test_placeholders_that_are_refused(given, error, words):
     with lf.Graph(), refused(error, re.escape(words)):
         lf.placeholder(*given)
