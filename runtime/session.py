@@ -81,7 +81,7 @@ class Session:
             OutOfRangeError: if an index lies outside of its axis.
             SessionBusyError: if the session is running, in this thread or another.
         """
-        placeholders = self._programs.get(program) or self._program(program)
+        placeholders = (isinstance(program, str) and self._programs.get(program)) or self._program(program)
         backend = self.backend
         self._acquire()
         try:
@@ -158,9 +158,7 @@ class Session:
             try:
                 arrays, sizes = self._read_stacked(program, placeholders, stacked)
                 while done < runs:
-                    left = arrays
-                    if stacked:
-                        left = {name: a[done:] if name in stacked else a for name, a in arrays.items()}
+                    left = _behind(arrays, stacked, done)
                     count, outcome = self._run_steps(program, left, stacked, sizes, runs - done)
                     done += count
                     fetches = outcome.fetches
@@ -337,6 +335,13 @@ def _empty(batches: object) -> int:
 
 def _each(batches: Batches, runs: int) -> Iterable[Mapping[str, object]]:
     return unstacked(batches, runs) if isinstance(batches, Mapping) else batches
+
+
+def _behind(arrays: Mapping[str, Array], stacked: Mapping[str, Array], done: int) -> Mapping[str, Array]:
+    """The arrays of the runs that are left."""
+    if not done or not stacked:
+        return arrays
+    return {name: array[done:] if name in stacked else array for name, array in arrays.items()}
 
 
 def _say(lines: list[str]) -> None:
