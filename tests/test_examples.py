@@ -9,6 +9,7 @@ import pytest
 from repository import ROOT
 
 LAST_LINES = {  # file name: a regular expression that the whole last line matches
+    "custom_optimizer.py": r"Cautious: loss 1\.\d{3} -> 0\.000\d",
     "external_gradients.py": r"largest error of the weights 0\.0\d{3}",
     "train_digits.py": r"test accuracy (9[789]|100)\.\d %",
 }
