@@ -250,10 +250,11 @@ def test_gradients_that_follow_from_what_waits_for_them():
     with lf.Graph() as graph:
         a, b = weight("a"), weight("b")
         first, second = optim.SGD([a], name="first"), optim.SGD([b], name="second")
-        program = graph.program("train")
-        with pytest.raises(GraphError) as caught, program:
-            first.step({a: a * 1.0}, skip_nonfinite=True)
-            second.step({b: a.next * 1.0}, skip_nonfinite=True)
+        program = graph.program("train").__enter__()
+        first.step({a: a * 1.0}, skip_nonfinite=True)
+        second.step({b: a.next * 1.0}, skip_nonfinite=True)
+        with pytest.raises(GraphError) as caught:
+            program.__exit__(None, None, None)
     text = str(caught.value)
     assert text.startswith("step: the gradients of 'second' follow from next values that wait for them")
     assert "'first', 'second' skip together in program 'train'" in text
@@ -274,10 +275,11 @@ def test_a_scale_that_the_user_assigns_too():
     with lf.Graph() as graph:
         w, scaler = weight(), optim.LossScaler()
         optimizer = optim.SGD([w])
-        program = graph.program("train")
-        with pytest.raises(ArgumentError, match="program 'train' assigns the scale itself"), program:
-            optimizer.step({w: w * 1.0}, loss_scale=scaler)
-            scaler.factor.assign(1.0)
+        program = graph.program("train").__enter__()
+        optimizer.step({w: w * 1.0}, loss_scale=scaler)
+        scaler.factor.assign(1.0)
+        with pytest.raises(ArgumentError, match="program 'train' assigns the scale itself"):
+            program.__exit__(None, None, None)
 
 
 def test_two_scalers_of_one_name_are_refused_at_compile():
