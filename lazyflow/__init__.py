@@ -37,10 +37,9 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
-        where = _elsewhere(name)
-        hint = f"; there is {where}.{name}" if where else ""
-        this = sys.modules[__name__]
-        raise AttributeError(f"module 'lazyflow' has no attribute {name!r}{hint}", name=name, obj=this)
+        hint = None if name.startswith("_") else _instead(name)
+        text = f"module 'lazyflow' has no attribute {name!r}" + (f"\n  hint      {hint}" if hint else "")
+        raise AttributeError(text, name=name, obj=sys.modules[__name__])
     if _is_submodule(name):
         return import_module(f"{__name__}.{name}")
     value = getattr(import_module(_MODULES[name]), name)
@@ -48,11 +47,13 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def _elsewhere(name: str) -> str | None:
-    """The package that has a public name which this one has not."""
+def _instead(name: str) -> str | None:
+    """What to write for a name that is not here: the package that has it, or what replaces it."""
     packages = ("nn.functional", "nn", "optim", "optim.lr_scheduler")
-    rooms = [import_module(f"{__name__}.{package}") for package in packages if not name.startswith("_")]
-    return next((room.__name__ for room in rooms if name in room.__all__), None)
+    rooms = [import_module(f"{__name__}.{package}") for package in packages]
+    found = next((room.__name__ for room in rooms if name in room.__all__), None)
+    hint: str | None = import_module(f"{__name__}.habits").OF_LAZYFLOW.get(name)
+    return f"{found}.{name}" if found else hint
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lazyflow.compiler.graph import Value
 from lazyflow.compiler.rules import show
 from lazyflow.context import GraphContext
+from lazyflow.habits import OF_TENSORS
 from lazyflow.location import user_line
 from lazyflow.runtime.dimensions import Dimension, Shape
 from lazyflow.runtime.dtypes import DType
@@ -309,9 +310,9 @@ class Tensor:
 
         def __getattr__(self, name: str) -> NoReturn:
             headline = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name in _HABITS:
+            if name in OF_TENSORS:
                 headline = message(
-                    headline, tensor=self.describe(), here=f"at {user_line()}", hint=_HABITS[name]
+                    headline, tensor=self.describe(), here=f"at {user_line()}", hint=OF_TENSORS[name]
                 )
             raise AttributeError(headline, name=name, obj=self)
 
@@ -344,21 +345,6 @@ TensorLike: TypeAlias = Tensor | bool | int | float | np.ndarray[Any, Any] | np.
 Axis: TypeAlias = int | Sequence[int] | None
 
 _NUMBER = ("its number exists when the program runs", "fetch it: graph.program(name, fetches={'x': tensor})")
-_HABITS = {
-    "cpu": "nothing: plan.session(backend=...) chooses what runs the plan",
-    "cuda": "nothing: plan.session(backend=...) chooses what runs the plan",
-    "detach": "lf.stop_gradient(tensor)",
-    "dim": "tensor.ndim",
-    "grad": "program.gradients[parameter] after backward(), or lf.gradients(loss, tensors)",
-    "permute": "tensor.transpose(*axes)",
-    "requires_grad": "leave a parameter out of the optimizer's params, or lf.stop_gradient(tensor)",
-    "size": "tensor.shape; lf.size(tensor, axis) is a size as a Tensor",
-    "squeeze": "lf.squeeze(tensor, axis)",
-    "to": "tensor.astype(dtype); plan.session(backend=...) chooses what runs the plan",
-    "tolist": "fetch it: graph.program(name, fetches={'x': tensor})",
-    "unsqueeze": "lf.expand_dims(tensor, axis)",
-    "view": "tensor.reshape(*shape)",
-}
 _UFUNCS = {
     "subtract": "sub",
     "multiply": "mul",

@@ -44,7 +44,7 @@ ROWS = {
         "pipeline",
     ],
     "lazyflow": [
-        "location inspect",
+        "habits location inspect",
         "context",
         "tensor",
         "append",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lazyflow as lf
-from lazyflow import nn, optim
+from lazyflow import habits, nn, optim
 
 
 @dataclass(frozen=True)
@@ -135,16 +135,26 @@ def test_a_refused_program_takes_no_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "hint"),
     [
         ("relu", "lazyflow.nn.functional.relu"),
         ("Linear", "lazyflow.nn.Linear"),
         ("SGD", "lazyflow.optim.SGD"),
+        ("StepLR", "lazyflow.optim.lr_scheduler.StepLR"),
+        ("manual_seed", "plan.session(seed=1)"),
+        ("save", "session.save(path) for a checkpoint"),
     ],
 )
-def test_a_name_of_another_package_tells_which(name, place):
-    with pytest.raises(AttributeError, match=rf"no attribute '{name}'; there is {re.escape(place)}$"):
+def test_a_name_of_another_package_or_system_tells_what_to_write(name, hint):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'\n  hint      {re.escape(hint)}"):
         getattr(lf, name)
+
+
+def test_no_hint_speaks_of_a_name_that_exists():
+    assert not [name for name in habits.OF_LAZYFLOW if name in lf.__all__]
+    assert not [name for name in habits.OF_TENSORS if hasattr(lf.Tensor, name)]
+    for hint in [*habits.OF_LAZYFLOW.values(), *habits.OF_TENSORS.values()]:
+        assert all(hasattr(lf, name) for name in re.findall(r"\blf\.(\w+)", hint))
 
 
 def test_a_name_that_is_nowhere_suggests_one_that_is_near():
