@@ -196,9 +196,9 @@ def scattered(types: Sequence[Type], attributes: Attributes) -> Shape:
 # --- dtypes -----------------------------------------------------------------------------------------------
 
 
-def _expect(name: str, ok: bool, dtype: DType, expected: str) -> None:
+def _expect(ok: bool, dtype: DType, expected: str) -> None:
     if not ok:
-        raise DTypeError(f"{name}: {dtype.name} is not accepted; expected {expected}")
+        raise DTypeError(f"{dtype.name} is not accepted; expected {expected}")
 
 
 def same(types: Sequence[Type], attributes: Attributes) -> DType:
@@ -212,21 +212,21 @@ def same(types: Sequence[Type], attributes: Attributes) -> DType:
 def numeric(types: Sequence[Type], attributes: Attributes) -> DType:
     """The shared dtype, which is not bool."""
     dtype = same(types, attributes)
-    _expect("arithmetic", dtype != dtypes.bool_, dtype, "a number type (cast bool first)")
+    _expect(dtype != dtypes.bool_, dtype, "a number type (cast bool first)")
     return dtype
 
 
 def floating(types: Sequence[Type], attributes: Attributes) -> DType:
     """The shared dtype, which is a floating type."""
     dtype = same(types, attributes)
-    _expect("function of real numbers", dtypes.is_floating(dtype), dtype, "a floating type")
+    _expect(dtypes.is_floating(dtype), dtype, "a floating type")
     return dtype
 
 
 def logical(types: Sequence[Type], attributes: Attributes) -> DType:
     """Bool, of bool operands."""
     dtype = same(types, attributes)
-    _expect("logical", dtype == dtypes.bool_, dtype, "bool")
+    _expect(dtype == dtypes.bool_, dtype, "bool")
     return dtype
 
 
@@ -238,7 +238,7 @@ def compared(types: Sequence[Type], attributes: Attributes) -> DType:
 
 def selected(types: Sequence[Type], attributes: Attributes) -> DType:
     """The dtype of the second and third operand; the first is bool."""
-    _expect("where", types[0].dtype == dtypes.bool_, types[0].dtype, "a bool condition")
+    _expect(types[0].dtype == dtypes.bool_, types[0].dtype, "a bool condition")
     return same(types[1:], attributes)
 
 
@@ -256,17 +256,17 @@ def int64(types: Sequence[Type], attributes: Attributes) -> DType:
 def philox_words(types: Sequence[Type], attributes: Attributes) -> DType:
     """uint32, of int64 operands."""
     for type_ in types:
-        _expect("philox", type_.dtype == dtypes.int64, type_.dtype, "int64")
+        _expect(type_.dtype == dtypes.int64, type_.dtype, "int64")
     return dtypes.uint32
 
 
 def indexed(types: Sequence[Type], attributes: Attributes) -> DType:
     """The dtype of the first operand; the second is an integer index."""
-    _expect("index", dtypes.is_integer(types[1].dtype), types[1].dtype, "an integer type")
+    _expect(dtypes.is_integer(types[1].dtype), types[1].dtype, "an integer type")
     return types[0].dtype
 
 
 def integer(types: Sequence[Type], attributes: Attributes) -> DType:
     """The operand's dtype, which is an integer type."""
-    _expect("index", dtypes.is_integer(types[0].dtype), types[0].dtype, "an integer type")
+    _expect(dtypes.is_integer(types[0].dtype), types[0].dtype, "an integer type")
     return types[0].dtype

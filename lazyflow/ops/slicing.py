@@ -90,7 +90,7 @@ def _named_bounds(item: Any, x: Tensor, axis: int) -> tuple[Size, Size]:
         stop = _place(extent if item.stop is None else item.stop, extent)
     certain = at_least(start, 0) and at_least(stop, start + 1) and at_least(extent, stop)
     if not certain or (isinstance(item, slice) and item.step not in (None, 1)):
-        what = "only static axes have steps" if certain else f"not every size of it holds {item}"
+        what = "only static axes have steps" if certain else f"not every size of it holds {_spelled(item)}"
         raise ShapeError(
             message(
                 f"getitem: axis {axis} of {show(x.shape)} is named; {what}",
@@ -124,7 +124,7 @@ def _check_item(item: Any, x: Tensor, axis: int) -> None:
     if isinstance(item, bool | np.bool_) or not isinstance(item, int | np.integer | slice):
         raise ArgumentTypeError(
             message(
-                f"getitem: {_name(item)} is no position",
+                f"getitem: {_spelled(item)} is no position",
                 expected="integers, slices, None, Ellipsis",
                 tensor=x.describe(),
                 here=f"at {user_line()}",
@@ -134,7 +134,7 @@ def _check_item(item: Any, x: Tensor, axis: int) -> None:
     if isinstance(item, slice) and not isinstance(x.shape[axis], int):
         bounds = (item.start, item.stop, item.step)
         if not all(bound is None or isinstance(bound, int | Dimension) for bound in bounds):
-            text = f"getitem: {item} is no slice: bounds are integers, sizes or None"
+            text = f"getitem: {_spelled(item)} is no slice: bounds are integers, sizes or None"
             raise ArgumentTypeError(message(text, tensor=x.describe(), here=f"at {user_line()}"))
 
 
@@ -142,13 +142,17 @@ def _slice_bounds(item: slice, x: Tensor, axis: int, extent: int) -> tuple[int, 
     try:
         positions = range(*item.indices(extent))
     except (TypeError, ValueError) as error:
-        text = f"getitem: {item} is no slice: {error}"
+        text = f"getitem: {_spelled(item)} is no slice: {error}"
         raise ArgumentTypeError(message(text, tensor=x.describe(), here=f"at {user_line()}")) from None
     if not positions:
-        text = f"getitem: {item} of axis {axis} of {show(x.shape)} is empty"
+        text = f"getitem: {_spelled(item)} of axis {axis} of {show(x.shape)} is empty"
         raise ShapeError(message(text, tensor=x.describe(), here=f"at {user_line()}"))
     return positions[0], len(positions), positions.step if len(positions) > 1 else 1
 
 
-def _name(item: Any) -> str:
-    return "a Tensor" if isinstance(item, Tensor) else repr(item)
+def _spelled(item: Any) -> str:
+    """A position as its user writes it between the brackets."""
+    if not isinstance(item, slice):
+        return "a Tensor" if isinstance(item, Tensor) else repr(item)
+    start, stop = ("" if bound is None else repr(bound) for bound in (item.start, item.stop))
+    return f"{start}:{stop}" + ("" if item.step is None else f":{item.step!r}")

@@ -69,10 +69,7 @@ def argument(function, call, starts):
 ELEMENTWISE = [
     *map(misfit, [*BINARY, *COMPARISON]),
     *(dtype(f, lambda f=f: f(x(3), b(3)), f"{f.__name__}: dtypes differ: float32, bool") for f in LOGICAL),
-    *(
-        dtype(f, lambda f=f: f(x(3), x(3)), f"{f.__name__}: logical: float32 is not accepted")
-        for f in LOGICAL
-    ),
+    *(dtype(f, lambda f=f: f(x(3), x(3)), f"{f.__name__}: float32 is not accepted") for f in LOGICAL),
     shape(lf.add, lambda: x("n") + x("m"), 'add: shapes do not broadcast: ("n",) and ("m",)'),
     shape(lf.add, lambda: x("n") + x(2), 'add: shapes do not broadcast: ("n",) and (2,)'),
     argument(lf.add, lambda: lf.add(x(2), "1"), "add: '1' is no operand"),
@@ -150,26 +147,26 @@ GETITEM = lf.Tensor.__getitem__
 INDEXING = [
     shape(GETITEM, lambda: x(3)[3], "getitem: position 3 is outside of axis 0 of (3,)"),
     shape(GETITEM, lambda: x(3)[-4], "getitem: position -4 is outside of axis 0 of (3,)"),
-    shape(GETITEM, lambda: x(3)[2:2], "getitem: slice(2, 2, None) of axis 0 of (3,) is empty"),
+    shape(GETITEM, lambda: x(3)[2:2], "getitem: 2:2 of axis 0 of (3,) is empty"),
     shape(GETITEM, lambda: x(3)[0, 0], "getitem: 2 positions for a tensor of rank 1"),
     shape(GETITEM, lambda: x(3)[..., 0, ...], "getitem: more than one Ellipsis"),
     shape(
         GETITEM, lambda: x("n", 3)[1], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds 1'
     ),
     shape(GETITEM, lambda: x("n", 3)[-2], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds'),
-    shape(GETITEM, lambda: x("n", 3)[1:], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds'),
+    shape(
+        GETITEM, lambda: x("n", 3)[1:], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds 1:'
+    ),
     shape(GETITEM, lambda: x("n", 3)[:2], 'getitem: axis 0 of ("n", 3) is named; not every size of it holds'),
     shape(GETITEM, lambda: x("n", 3)[0:0], 'getitem: axis 0 of ("n", 3) is named; not every size of it'),
     shape(GETITEM, lambda: x("n", 3)[::2], 'getitem: axis 0 of ("n", 3) is named; only static axes have'),
-    argument(GETITEM, lambda: x("n", 3)["a":], "getitem: slice('a', None, None) is no slice"),
+    argument(GETITEM, lambda: x("n", 3)["a":], "getitem: 'a': is no slice"),
     argument(GETITEM, lambda: x(3)[i(2)], "getitem: a Tensor is no position"),
     argument(GETITEM, lambda: x(3)[b(3)], "getitem: a Tensor is no position"),
     argument(GETITEM, lambda: x(3)[[0, 1]], "getitem: [0, 1] is no position"),
     argument(GETITEM, lambda: x(3)[True], "getitem: True is no position"),
-    argument(
-        GETITEM, lambda: x(3)[::0], "getitem: slice(None, None, 0) is no slice: slice step cannot be zero"
-    ),
-    argument(GETITEM, lambda: x(3)["a":], "getitem: slice('a', None, None) is no slice"),
+    argument(GETITEM, lambda: x(3)[::0], "getitem: ::0 is no slice: slice step cannot be zero"),
+    argument(GETITEM, lambda: x(3)["a":], "getitem: 'a': is no slice"),
     shape(lf.take, lambda: lf.take(x(3), i(2), axis=1), "take: axis 1 is not an axis"),
     dtype(lf.take, lambda: lf.take(x(3), x(2)), "take: the index is float32; expected an integer type"),
     shape(
