@@ -279,7 +279,11 @@ class Session:
         if not isinstance(name, str):
             hint = "session.run(program, x=array) or session.run(program, {'x': array})"
             raise ArgumentTypeError(
-                message(f"run: {name!r} is no name of a program", expected=listed(self._programs), hint=hint)
+                message(
+                    f"run: {type(name).__name__} is no name of a program",
+                    expected=listed(self._programs),
+                    hint=hint,
+                )
             )
         if name not in self._programs:
             expected = listed(self._programs)

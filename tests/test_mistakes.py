@@ -114,7 +114,7 @@ PROGRAMS = {
     "feeds first": Mistake(
         lambda g, loss: lf.compile(g).session(backend="numpy").run({"x": 1}),
         lf.ArgumentTypeError,
-        "run: {'x': 1} is no name of a program",
+        "run: dict is no name of a program",
         "session.run(program, x=array)",
         tells_line=False,
     ),
