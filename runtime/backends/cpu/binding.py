@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import Array, Bound, aligned, check_index
 from lazyflow.runtime.backends.cpu.batch import count_groups
 from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
+from lazyflow.runtime.backends.cpu.guard import guarded
 from lazyflow.runtime.backends.cpu.table import Filled, address
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.errors import OutOfRangeError
@@ -25,6 +26,7 @@ class Memory(NamedTuple):
     starts: Sequence[int]  # of the slots, in bytes
     variables: Mapping[str, Array]
     constants: Mapping[str, Array]
+    guarded: bool = False  # see ``guard``
 
 
 class Natives(NamedTuple):
@@ -58,6 +60,9 @@ class Binding:
         self.program, self.sizes = program, dict(sizes)
         self._filled = filled
         self._memory = [self._find(buffer, memory) for buffer in program.buffers]
+        self._copied: list[tuple[int, Array]] = []  # buffers in guarded memory, and where their values are
+        if memory.guarded:
+            self._guard()
         self.prints = {number: self._printed(item) for number, item in _prints(program)}
         self._scratch = [aligned(self._value(nbytes)) for nbytes in filled.table.scratch]
         self._fault = np.zeros(1, np.int64)
@@ -82,6 +87,30 @@ class Binding:
         if buffer.place == "variable":
             return memory.variables[buffer.name].reshape(-1)
         return memory.constants[buffer.name].reshape(-1) if buffer.place == "constant" else None
+
+    def _guard(self) -> None:
+        for number, buffer in enumerate(self.program.buffers):
+            usual = self._memory[number]
+            self._memory[number] = guarded(self._value(buffer.size), dtypes.ALL[buffer.dtype])
+            if usual is not None and buffer.place != "arena":
+                self._copied.append((number, usual))
+
+    def copy_in(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """In guarded memory: take the values of variables and feeds; the feeds are those to use instead."""
+        for number, usual in self._copied:
+            self._memory[number][:] = usual  # type: ignore[index]
+        instead = {}
+        for number, name in zip(self._fed, self._names, strict=True):
+            memory: Any = self._memory[number]
+            memory[:] = feeds[name].reshape(-1)
+            instead[name] = memory.reshape(feeds[name].shape)
+        return instead
+
+    def copy_out(self) -> None:
+        """In guarded memory: give the variables their values."""
+        for number, usual in self._copied:
+            if self.program.buffers[number].place == "variable":
+                usual[:] = self._memory[number]
 
     def _printed(self, item: schema.Print) -> tuple[Array, Array]:
         shape = tuple(self._value(e) for e in item.space)

@@ -16,6 +16,7 @@ from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
 from lazyflow.runtime.backends.cpu.blas import Blas
 from lazyflow.runtime.backends.cpu.cache import Cache
 from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
+from lazyflow.runtime.backends.cpu.guard import guarded_mode
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Engine, Machine, module_text
 from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
@@ -95,6 +96,7 @@ class CpuBackend:
         self._programs = {program.name: program for program in document.programs}
         self._tables = self._prepare()
         self._bindings: dict[object, Binding] = {}
+        self._guarded = guarded_mode()
         self._printed: dict[tuple[str, int], bytes] = {}
 
     def _prepare(self) -> dict[str, Table]:
@@ -116,10 +118,14 @@ class CpuBackend:
         """Run a program once."""
         binding = self._bind(program, sizes)
         self.host.pool.use(get_num_threads())
+        if self._guarded:
+            feeds = binding.copy_in(feeds)
         binding.feed(feeds)
         status = self.host.run(binding.job)
         if status:
             binding.explain(self.document, status - 1, feeds)
+        if self._guarded:
+            binding.copy_out()
         return Outcome(binding.fetch(feeds), self._lines(binding) if binding.prints else [])
 
     def run_steps(
@@ -131,6 +137,8 @@ class CpuBackend:
         steps: int,
     ) -> tuple[int, Outcome]:
         """Run a program several times, until some 40 ms have gone by."""
+        if self._guarded:
+            return 1, self.run(program, {n: a[0, ...] if n in moving else a for n, a in feeds.items()}, sizes)
         binding = self._bind(program, sizes)
         self.host.pool.use(get_num_threads())
         binding.feed_steps(feeds, moving, 1 if binding.prints else steps)
@@ -169,7 +177,7 @@ class CpuBackend:
         if len(self._bindings) >= _KEPT_BINDINGS:
             del self._bindings[next(iter(self._bindings))]
         starts = np.cumsum([0, *slots]).tolist()
-        memory = Memory(self.arena, starts, self.variables, self.constants)
+        memory = Memory(self.arena, starts, self.variables, self.constants, self._guarded)
         filled = self._tables[name].fill(sizes)
         binding = Binding(program, sizes, filled, memory, self.host.natives)
         self._bindings[key] = binding

@@ -1,0 +1,117 @@
+"""Memory: nothing outside of buffers is touched, nothing grows, and the arena is as large as planned."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lazyflow as lf
+from documents import Program, call, plan
+from lazyflow import nn, optim
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.backends.cpu.guard import guarded
+
+HELPERS = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+
+# sizes around the number of lanes, in every kind of loop; a stray write or read ends the process
+SAMPLE = """
+import numpy as np
+import lazyflow as lf
+from lazyflow import nn, optim
+
+for width in (1, 7, 16, 17, 33):
+    with lf.Graph() as graph:
+        x, labels = lf.placeholder("x", ("batch", width)), lf.placeholder("labels", ("batch",), lf.int64)
+        model = nn.Sequential(nn.Linear(width, 5), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 3))
+        loss = nn.functional.cross_entropy(model(x), labels)
+        optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optimizer.step()
+    session = lf.compile(graph).session("cpu")
+    rng = np.random.default_rng(0)
+    for batch in (1, 3, 16, 19):
+        given = {"x": rng.normal(size=(batch, width)).astype(np.float32), "labels": rng.integers(0, 3, batch)}
+        assert np.isfinite(session.run("train", given)["loss"])
+print("whole")
+"""
+
+# a plan never reads past its buffers; this one is made to, past the verifier
+STRAY = """
+import numpy as np
+from documents import Program, call, document
+from lazyflow.runtime.backends.cpu.cpu import CpuBackend
+
+p = Program(dimensions=())
+x, y = p.feed("x", (5,)), p.arena((5,))
+p.kernel([x.access((1,), offset=OFFSET)], [call("neg", 0)], [(1, y)], space=(5,))
+p.fetch("y", y)
+CpuBackend(document(p), {}).run("main", {"x": np.ones(5, np.float32)}, {})
+print("whole")
+"""
+
+
+def in_guarded_memory(script):
+    environment = os.environ | {"LAZYFLOW_GUARD_PAGES": "1", "PYTHONPATH": HELPERS}
+    return subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_training_touches_nothing_outside_of_its_buffers():
+    found = in_guarded_memory(SAMPLE)
+    assert (found.returncode, found.stdout) == (0, "whole\n"), found.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pages are guarded by mprotect")
+@pytest.mark.parametrize("offset", [0, 1, -2000])
+def test_guard_pages_catch_one_element_too_far(offset):
+    found = in_guarded_memory(STRAY.replace("OFFSET", str(offset)))
+    assert found.returncode == (0 if offset == 0 else -signal.SIGSEGV), found.stderr
+
+
+def test_guarded_memory_ends_with_its_last_element():
+    array = guarded(7, dtypes.float32)
+    array[:] = 1.0
+    assert array.sum() == 7.0
+    assert (array.ctypes.data + array.nbytes) % os.sysconf("SC_PAGE_SIZE") == 0
+
+
+def test_arena_is_as_large_as_the_plan_says():
+    p = Program()
+    x = p.feed("x", ("batch", 100))
+    hidden, y = p.arena(("batch", 100)), p.arena(("batch", 100))
+    p.kernel([x], [call("neg", 0)], [(1, hidden)])
+    p.kernel([hidden], [call("exp", 0)], [(1, y)])
+    p.fetch("y", y)
+    made = plan(p)
+    session = made.session("cpu")
+    session.run("main", x=np.ones((64, 100), np.float32))
+    assert session.backend.arena.nbytes == 2 * 64 * 100 * 4
+    assert session.backend.arena.ctypes.data % 64 == 0
+
+
+@pytest.mark.slow
+def test_hundred_thousand_steps_do_not_grow():
+    with lf.Graph() as graph:
+        x, y = lf.placeholder("x", ("batch", 8)), lf.placeholder("y", ("batch", 1))
+        model = nn.Linear(8, 1)
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer = optim.Adam(model.parameters(), lr=1e-3)
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optimizer.step()
+    session = lf.compile(graph).session("cpu")
+    feeds = {"x": np.ones((16, 8), np.float32), "y": np.zeros((16, 1), np.float32)}
+
+    def steps(count):
+        for _ in range(count):
+            session.run("train", feeds)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+
+    before = steps(20_000)
+    assert steps(80_000) - before <= 256
