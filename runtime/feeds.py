@@ -13,7 +13,7 @@ from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, parse
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.scalars import stored
 from lazyflow.runtime.state import State
-from lazyflow.runtime.values import as_array, closest, in_place, listed, show
+from lazyflow.runtime.values import as_array, closest, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
 
@@ -94,7 +94,7 @@ class Feeds:
             raise FeedError(
                 message(
                     f"{where}: missing feed {listed(f.name for f in missing)}",
-                    expected=f"{feed.name}: {feed.dtype}{show(feed.shape)}",
+                    expected=f"{feed.name}: {typed(feed.dtype, feed.shape)}",
                     made=f"at {feed.location}" if feed.location else None,
                 )
             )
@@ -156,7 +156,7 @@ class Feeds:
 
     def _misshapen(self, feed: schema.Feed, headline: str) -> str:
         made = f"at {feed.location}" if feed.location else None
-        return message(headline, expected=f"{feed.dtype}{show(feed.shape)}", made=made)
+        return message(headline, expected=typed(feed.dtype, feed.shape), made=made)
 
 
 def _axes(count: int) -> str:
@@ -165,4 +165,4 @@ def _axes(count: int) -> str:
 
 def _made(feed: schema.Feed) -> str:
     place = f"  made at {feed.location}" if feed.location else ""
-    return f"{feed.dtype}{show(feed.shape)}{place}"
+    return f"{typed(feed.dtype, feed.shape)}{place}"

@@ -94,7 +94,10 @@ class Group:
         inside = lowest < number if above else lowest <= number
         inside = inside and (number < highest if below else number <= highest)
         if not (inside and math.isfinite(number)):
-            brackets = "(" if above else "[", ")" if below else "]"
+            brackets = (
+                "(" if above or lowest == -math.inf else "[",
+                ")" if below or highest == math.inf else "]",
+            )
             expected = f"a finite number in {brackets[0]}{low}, {high}{brackets[1]}"
             raise ArgumentError(message(f"{option}: {value!r} is out of range", expected=expected))
         return number

@@ -15,7 +15,7 @@ from lazyflow.runtime.backends.backend import aligned, round_up
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import StateError, message
 from lazyflow.runtime.scalars import number, stored
-from lazyflow.runtime.values import as_array, closest, in_place, listed, show
+from lazyflow.runtime.values import as_array, closest, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
 
@@ -150,7 +150,7 @@ def fitting(row: Row, value: object) -> Array:
 
 def _check(row: Row, array: Array, what: str) -> None:
     if array.shape != row.variable.shape:
-        expected = f"{row.dtype.name}{show(row.variable.shape)}"
+        expected = typed(row.dtype.name, row.variable.shape)
         raise StateError(message(f"{what}: the array has shape {show(array.shape)}", expected=expected))
     if row.groups is not None and not 0 <= int(array) < row.groups:
         raise StateError(f"{what}: group {int(array)} does not exist; the optimizer has {row.groups}")

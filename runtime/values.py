@@ -118,6 +118,15 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     return ", ".join(repr(name) for name in names[:limit]) + more if names else "none"
 
 
+def typed(dtype: str, shape: Iterable[int | str]) -> str:
+    """An element type and a shape, as the front writes them.
+
+    >>> typed("float32", ("batch",))
+    'float32["batch"]'
+    """
+    return f"{dtype}[{show(shape)[1:-1].rstrip(',')}]"
+
+
 def show(shape: Iterable[int | str]) -> str:
     """A shape as its user writes it: names of dimensions in quotes.
 

@@ -42,7 +42,7 @@ def test_unknown_feed_hints_at_the_closest_name():
 def test_missing_feed_says_what_it_is_and_where_it_was_made(session):
     text = refused(session, x=X)
     assert text.startswith("program 'train': missing feed 'y'")
-    assert 'int64("batch",)' in text
+    assert 'int64["batch"]' in text
     assert "at train.py:3" in text
 
 
@@ -57,13 +57,13 @@ def test_feeds_that_are_no_mapping(session):
 def test_two_feeds_that_disagree_on_a_dimension_are_both_named(session):
     text = refused(session, x=X, y=np.zeros(3, np.int64))
     assert text.startswith('x is ("batch", 3) with batch=4, y says batch=3')
-    assert 'float32("batch", 3)  made at train.py:3' in text
+    assert 'float32["batch", 3]  made at train.py:3' in text
 
 
 def test_wrong_static_axis(session):
     text = refused(session, x=X[:, :2], y=np.zeros(4, np.int64))
     assert text.startswith("feed 'x': axis 1 is 2 in shape (4, 2)")
-    assert 'float32("batch", 3)' in text
+    assert 'float32["batch", 3]' in text
 
 
 def test_wrong_rank(session):

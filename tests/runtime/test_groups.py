@@ -83,6 +83,8 @@ def test_value_out_of_range_is_refused(session, option, value, reason):
 def test_range_is_shown_with_its_open_ends(session):
     with pytest.raises(ArgumentError, match=r"\[0.0, 1.0\)"):
         session.groups["adam"][0]["betas"] = (2.0, 0.5)
+    with pytest.raises(ArgumentError, match=r"\[0.0, inf\)"):
+        session.groups["adam"][0]["lr"] = float("inf")
 
 
 @pytest.mark.parametrize(
