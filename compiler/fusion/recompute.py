@@ -148,7 +148,9 @@ def _pays(value: Value, cone: _Cone, readers: Sequence[Unit], uses: _Uses) -> bo
     kept = longer = 0
     for source in cone.frontier:
         memory = uses.grouping.memory(source)
-        if uses.grouping.unit_of(memory) is home and memory not in uses.pinned and memory not in uses.readers:
+        there = memory in uses.pinned or memory in uses.readers
+        # not there either: what this group computes anew itself, and a third group computes first
+        if not there and (uses.grouping.unit_of(memory) is home or not memory.op.primitive.leaf):
             kept += _bytes(source)
         elif not memory.op.primitive.leaf and uses.last[memory] < until:
             longer += _bytes(source)
