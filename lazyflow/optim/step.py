@@ -234,7 +234,7 @@ class Step:
                 self._append(rule, variables, self._elements(parameter), hoisted[rule], self.when, parameter)
         for group in optimizer.param_groups:
             for variable, value in optimizer.next_of_group(group, self._scalars["t"]):
-                variable.assign(value, when=self.when)
+                variable.assign(where(group["frozen"], variable, value), when=self.when)
 
     def _append(
         self,
