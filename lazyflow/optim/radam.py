@@ -29,6 +29,7 @@ class RAdam(Optimizer):
         betas: How much of each moment stays, both in [0, 1).
         eps: Added to the uncorrected root, as in PyTorch, >= 0.
         weight_decay: L2 penalty, >= 0.
+        decoupled_weight_decay: Whether the decay stays out of the moments, as in AdamW.
 
     Source: Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020, Algorithm 2; the
     threshold is 5 as in the authors' code and PyTorch, 4 in the paper.
@@ -37,9 +38,13 @@ class RAdam(Optimizer):
     betas: Option[Pair] = Option(default=(0.9, 0.999), low=0.0, below=1.0)
     eps: Option[Scalar] = Option(default=1e-8, low=0.0)
     weight_decay: Option[Scalar] = Option(default=0.0, low=0.0)
+    decoupled_weight_decay: Option[bool] = Option(default=False)
 
     def state(self, h: Any) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")
+
+    def decayed(self, p: Tensor, d: Tensor, h: Any) -> Tensor:
+        return d if h.decoupled_weight_decay else super().decayed(p, d, h)
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, t: Tensor, state: State, h: Any) -> Next:
         m, v = state
@@ -53,4 +58,5 @@ class RAdam(Optimizer):
         r = sqrt((n - 4) * (n - 2) * longest / ((longest - 4) * (longest - 2) * n))
         share = where(trusted, r * sqrt(1 - beta2**t), 1.0)
         root = where(trusted, sqrt(v) + h.eps, 1.0)
-        return p - lr / (1 - beta1**t) * share * m / root, (m, v)
+        stepped = p - lr / (1 - beta1**t) * share * m / root
+        return stepped - lr * h.weight_decay * p if h.decoupled_weight_decay else stepped, (m, v)

@@ -134,8 +134,10 @@ def adamax(w, g, s, t, lr=0.002, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
     return w - lr / (1 - betas[0] ** t) * s["exp_avg"] / s["exp_inf"]
 
 
-def radam(w, g, s, t, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+def radam(w, g, s, t, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
     """Liu et al., Algorithm 2, with the threshold of their code."""
+    if decoupled_weight_decay:
+        return radam(w, g, s, t, lr, betas, eps) - lr * weight_decay * w
     g = g + weight_decay * w
     s["exp_avg"] = betas[0] * s.get("exp_avg", 0.0) + (1 - betas[0]) * g
     s["exp_avg_sq"] = betas[1] * s.get("exp_avg_sq", 0.0) + (1 - betas[1]) * g**2

@@ -79,12 +79,13 @@ NORMS = [
     {"lr": 0.02, "weight_decay": 0.1, "adam_w_mode": False},
     {"lr": 0.02, "do_bias_correction": False, "betas": (0.8, 0.9), "eps": 1e-3},
 ]
+DECOUPLED = {"lr": 0.02, "weight_decay": 0.1, "decoupled_weight_decay": True}
 PLAIN_MOMENTS = [{"lr": 0.02, "betas": (0.8, 0.9)}, {"lr": 0.02, "eps": 1e-3, "weight_decay": 0.1}]
 
 MOMENTA = [
     {"lr": 0.02, "betas": (0.8, 0.9), "momentum_decay": 0.1},
     {"lr": 0.02, "weight_decay": 0.1, "eps": 1e-3},
-    {"lr": 0.02, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    DECOUPLED,
 ]
 LEADERS = [
     {"lr": 0.5, "l1": 2.0, "l2": 0.5, "beta": 1.0},
@@ -131,7 +132,7 @@ SPECIFICATIONS = [
     *each(optim.LAMB, papers.lamb, *NORMS),
     *each(optim.LARS, papers.lars, {"lr": 1.0, "weight_decay": 0.1, "momentum": 0.5, "eps": 1e-3}),
     *each(optim.Adamax, papers.adamax, *PLAIN_MOMENTS),
-    *each(optim.RAdam, papers.radam, *PLAIN_MOMENTS),
+    *each(optim.RAdam, papers.radam, *PLAIN_MOMENTS, DECOUPLED),
     *each(optim.Lion, papers.lion, {"lr": 0.02, "betas": (0.5, 0.9), "weight_decay": 0.1}),
     *each(optim.Adan, papers.adan, {"lr": 0.02, "betas": (0.9, 0.8, 0.9)}, {"weight_decay": 0.1, "eps": 0.1}),
     *each(optim.NAdam, papers.nadam, *MOMENTA),
@@ -145,7 +146,7 @@ SPECIFICATIONS = [
     *each(optim.pytorch.Adagrad, adagrad_pytorch, *SUMS),
     *each(optim.pytorch.Adadelta, papers.adadelta, *DELTAS),
     *each(optim.pytorch.Adamax, papers.adamax, *PLAIN_MOMENTS),
-    *each(optim.pytorch.RAdam, papers.radam, *PLAIN_MOMENTS),
+    *each(optim.pytorch.RAdam, papers.radam, *PLAIN_MOMENTS, DECOUPLED),
     *each(optim.pytorch.NAdam, papers.nadam, *MOMENTA),
     *each(optim.pytorch.Adafactor, adafactor_pytorch, *FACTORS),
     *each(optim.pytorch.Muon, muon_pytorch, *MATRICES),

@@ -69,6 +69,52 @@ RANGES = [
     (optim.RMSprop, {"momentum": -0.5}, "is out of range", NON_NEGATIVE),
     (optim.RMSprop, {"weight_decay": NAN}, "is not finite", NON_NEGATIVE),
 ]
+# optimizer: its options that are numbers in [0, inf)
+NOT_NEGATIVE = {
+    optim.Adagrad: ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"),
+    optim.Adadelta: ("lr", "eps", "weight_decay"),
+    optim.LAMB: ("lr", "eps", "weight_decay"),
+    optim.LARS: ("lr", "momentum", "weight_decay", "trust_coefficient", "eps"),
+    optim.Adamax: ("lr", "weight_decay"),
+    optim.RAdam: ("lr", "eps", "weight_decay"),
+    optim.Lion: ("lr", "weight_decay"),
+    optim.Adan: ("lr", "eps", "weight_decay"),
+    optim.NAdam: ("lr", "eps", "weight_decay", "momentum_decay"),
+    optim.Ftrl: ("lr", "initial_accumulator_value", "l1", "l2", "beta", "weight_decay"),
+    optim.Adafactor: ("lr", "weight_decay"),
+    optim.Muon: ("lr", "weight_decay", "adam_eps"),
+    optim.ScheduleFreeAdamW: ("lr", "eps", "weight_decay", "warmup_steps"),
+}
+RANGES += [
+    (kind, {name: value}, what, NON_NEGATIVE)
+    for kind, names in NOT_NEGATIVE.items()
+    for name in names
+    for value, what in ((-0.5, "is out of range"), (NAN, "is not finite"), (INF, "is not finite"))
+]
+RANGES += [
+    (kind, {"betas": value}, "is out of range", SHARE)
+    for kind in (optim.LAMB, optim.Adamax, optim.RAdam, optim.Lion, optim.NAdam, optim.Muon)
+    for value in ((1.0, 0.9), (0.9, -0.1))
+]
+RANGES += [
+    (optim.Adamax, {"eps": 0.0}, "is out of range", "a number in (0, inf)"),
+    (optim.Adadelta, {"rho": -0.1}, "is out of range", "a number in [0, 1]"),
+    (optim.Adadelta, {"rho": NAN}, "is not finite", "a number in [0, 1]"),
+    (optim.Adan, {"betas": (0.9, 0.9, 1.0)}, "is out of range", "3 numbers, each in [0, 1)"),
+    (optim.Ftrl, {"lr_power": 0.5}, "is out of range", "a number in (-inf, 0]"),
+    (optim.Ftrl, {"lr_power": -INF}, "is not finite", "a number in (-inf, 0]"),
+    (optim.Adafactor, {"beta2_decay": 0.1}, "is out of range", "a number in (-inf, 0]"),
+    (optim.Adafactor, {"d": 0.9}, "is out of range", "a number in [1, inf)"),
+    (optim.Adafactor, {"eps": (-1e-30, 1e-3)}, "is out of range", "2 numbers, each in [0, inf)"),
+    (optim.Adafactor, {"eps": (1e-30, INF)}, "is not finite", "2 numbers, each in [0, inf)"),
+    (optim.Muon, {"momentum": 1.0}, "is out of range", "a number in [0, 1)"),
+    (optim.Muon, {"eps": 0.0}, "is out of range", "a number in (0, inf)"),
+    (optim.Muon, {"ns_steps": 0}, "is out of range", "an integer in [1, 99]"),
+    (optim.Muon, {"ns_steps": 100}, "is out of range", "an integer in [1, 99]"),
+    (optim.Muon, {"ns_coefficients": (3.0, NAN, 1.0)}, "is not finite", "3 numbers, each in (-inf, inf)"),
+    (optim.Muon, {"adjust_lr_fn": "fast"}, "is unknown", "'original' or 'match_rms_adamw'"),
+    (optim.ScheduleFreeAdamW, {"betas": (0.9, 1.0)}, "is out of range", SHARE),
+]
 TYPES = [
     *[
         (kind, {name: value}, "is no number", kind.options[name].expected)
@@ -90,6 +136,21 @@ TYPES = [
     (optim.SGD, {"clip_grad_max_norm": "1"}, "is no number", "a number in [0, inf), or None"),
     (optim.SGD, {"clip_grad_norm_type": None}, "is no number", "a number > 0, inf or -inf"),
     *[
+        (kind, {name: value}, "is no number", kind.options[name].expected)
+        for kind, names in NOT_NEGATIVE.items()
+        for name in names[:2]
+        for value in ("0.1", True, None)
+    ],
+    *[
+        (optim.Muon, {"ns_steps": value}, "is no integer", "an integer in [1, 99]")
+        for value in (5.0, True, "5")
+    ],
+    (optim.Muon, {"adjust_lr_fn": 3}, "is no name", "'original' or 'match_rms_adamw'"),
+    (optim.Muon, {"ns_coefficients": (1.0, 2.0)}, "is not 3 numbers", "3 numbers, each in (-inf, inf)"),
+    (optim.Adan, {"betas": (0.9, 0.99)}, "is not 3 numbers", "3 numbers, each in [0, 1)"),
+    (optim.Adafactor, {"eps": (None, 1e-3)}, "is no number", "2 numbers, each in [0, inf)"),
+    (optim.pytorch.Adafactor, {"eps": (None, None)}, "is no number", "2 numbers, each in [0, inf)"),
+    *[
         (kind, {name: value}, "is no bool", "True or False")
         for kind, name in [
             (optim.SGD, "nesterov"),
@@ -97,6 +158,9 @@ TYPES = [
             (optim.Adam, "amsgrad"),
             (optim.AdamW, "do_bias_correction"),
             (optim.RMSprop, "centered"),
+            (optim.NAdam, "decoupled_weight_decay"),
+            (optim.Muon, "nesterov"),
+            (optim.Adafactor, "eps_in_square"),
         ]
         for value in (1, 0.0, "yes", None)
     ],
@@ -210,6 +274,7 @@ ARGUMENTS = [
     ((optim.pytorch.SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}), "with dampening=0.1"),
     ((optim.oneflow.SGD, {"nesterov": True}), "nesterov=True with momentum=0"),
     ((optim.oneflow.RMSprop, {"momentum": 0.9}), "OneFlow's RMSprop has no momentum"),
+    ((optim.ScheduleFreeAdamW, {"betas": (0.0, 0.9)}), "betas=(0.0, 0.9): the average cannot be had"),
 ]
 
 
@@ -256,6 +321,31 @@ def test_options_by_position_follow_pytorch():
         "weight_decay",
         "amsgrad",
     ]
+
+
+POSITIONS = {  # PyTorch 2.13's arguments by position, less those that say how and not what is computed
+    "SGD": "lr momentum dampening weight_decay nesterov",
+    "Adam": "lr betas eps weight_decay amsgrad",
+    "AdamW": "lr betas eps weight_decay amsgrad",
+    "RMSprop": "lr alpha eps weight_decay momentum centered",
+    "Adagrad": "lr lr_decay weight_decay initial_accumulator_value eps",
+    "Adadelta": "lr rho eps weight_decay",
+    "Adamax": "lr betas eps weight_decay",
+    "NAdam": "lr betas eps weight_decay momentum_decay decoupled_weight_decay",
+    "RAdam": "lr betas eps weight_decay decoupled_weight_decay",
+    "Adafactor": "lr beta2_decay eps d weight_decay",
+    "Muon": "lr weight_decay momentum nesterov ns_coefficients eps ns_steps adjust_lr_fn",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in optim.pytorch.__all__ if name != "lr_scheduler"])
+def test_positions_are_those_of_pytorch(name):
+    names = ["params", *POSITIONS[name].split()]
+    assert list(getattr(optim.pytorch, name).__signature__.parameters)[: len(names)] == names
+
+
+def test_as_many_configurations_are_refused_as_by_pytorch():
+    assert len(RANGES) + len(TYPES) + len(PARAMETERS) + len(ARGUMENTS) >= 124
 
 
 def test_numpy_numbers_and_lists_are_numbers():

@@ -83,7 +83,7 @@ class _Eps(Option[Any]):
     """Two numbers, the first of which may be None: the eps of float32, whatever the parameter's type."""
 
     def check(self, value: object, owner: str, here: str) -> Any:
-        if isinstance(value, tuple | list) and len(value) == 2 and value[0] is None:
+        if isinstance(value, tuple | list) and len(value) == 2 and value[0] is None is not value[1]:
             value = (float(np.finfo(np.float32).eps), value[1])
         return super().check(value, owner, here)
 

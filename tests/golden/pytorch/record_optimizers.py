@@ -46,6 +46,7 @@ CASES = [
     ("NAdam", {"lr": 0.02, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     ("RAdam", {}),
     ("RAdam", {"lr": 0.02, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.1}),
+    ("RAdam", {"lr": 0.02, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     ("Adafactor", {}),
     ("Adafactor", {"lr": 0.2, "beta2_decay": -0.5, "weight_decay": 0.1}),
     ("Adafactor", {"lr": 0.05, "d": 1.5, "eps": (0.1, 0.5)}),
