@@ -11,6 +11,7 @@ from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.scalars import SCALARS
 
 LANES = 16
+COLUMN_LANES = 64  # so that a row of several cache lines is read at once
 GENERATORS = ("literal", "size", "index")
 COSTLY = frozenset(("exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos", "pow", "philox"))
 SCRATCH_LIMIT = 4096  # elements of a row that are kept between stages
@@ -150,6 +151,8 @@ def _choose_lanes(nest: Nest) -> None:
     ]
     nest.lane_axis = max(range(len(score)), key=lambda axis: (score[axis], axis))
     extent = nest.extents[nest.lane_axis]
+    if nest.columns:
+        nest.width = COLUMN_LANES  # each column is a sum of its own, whatever the lanes
     if isinstance(extent, int):
         while nest.width // 2 >= extent:  # lanes that are never used would fold in zeros: the same sums
             nest.width //= 2

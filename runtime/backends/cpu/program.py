@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from msgspec.structs import replace as replace_field
+
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.cpu.batch import add_batch, add_group_check
 from lazyflow.runtime.backends.cpu.indexed import add_indexed, add_scatter
 from lazyflow.runtime.backends.cpu.nest import contiguous
+from lazyflow.runtime.backends.cpu.partial import split_reduction
 from lazyflow.runtime.backends.cpu.products import add_product
 from lazyflow.runtime.backends.cpu.tasks import Module, Shared, Task, Tasks
 
@@ -29,12 +32,10 @@ def program_tasks(program: schema.Program, module: Module) -> Tasks:
 
 
 def _add_kernel(tasks: Tasks, item: schema.Kernel) -> None:
-    late = any(tasks.overlap(read, write.to) for read in item.reads for write in item.writes)
-    body, parameters = _parametrized(tasks, item)
-    kernel = schema.Kernel(
-        space=item.space, inner=item.inner, reads=item.reads, body=body, writes=item.writes
-    )
-    tasks.add_nest(kernel, late, parameters)
+    for kernel in split_reduction(tasks, item):
+        late = any(tasks.overlap(read, write.to) for read in kernel.reads for write in kernel.writes)
+        body, parameters = _parametrized(tasks, kernel)
+        tasks.add_nest(replace_field(kernel, body=body), late, parameters)
 
 
 def _parametrized(tasks: Tasks, item: schema.Kernel) -> tuple[tuple[schema.Call, ...], tuple[int, ...]]:

@@ -196,6 +196,8 @@ class Tasks:
         """Whether two accesses may touch the same memory."""
         if a.buffer == b.buffer:
             return True
+        if max(a.buffer, b.buffer) >= len(self.program.buffers):
+            return False  # scratch
         first, second = self.program.buffers[a.buffer], self.program.buffers[b.buffer]
         if first.place != second.place:
             return False

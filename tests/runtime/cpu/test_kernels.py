@@ -8,6 +8,8 @@ import pytest
 from documents import Program, call, contiguous, literal, plan, variable
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.lanes import READINGS
+from lazyflow.runtime.backends.cpu.program import program_tasks
+from lazyflow.runtime.backends.cpu.tasks import Module
 from lazyflow.runtime.scalars import SCALARS
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -239,6 +241,30 @@ def test_order_of_a_sum_is_the_same_for_named_and_static_sizes(width):
     static = sum_of(x, (7, width))
     for shape in (("batch", width), (7, "n"), ("batch", "n")):
         assert sum_of(x, shape).tobytes() == static.tobytes()
+
+
+@pytest.mark.parametrize("size", [32768, 50_000, 16384 * 5 + 2])
+def test_large_sum_is_made_of_blocks(size):
+    p = Program(dimensions=())
+    x, scale, y, z = p.feed("x", (2, size // 2)), p.feed("scale", ()), p.arena(()), p.arena(())
+    body = [call("mul", 0, 0), call("reduce_sum", 2), call("reduce_max", 0)]
+    body += [call("sqrt", 3), call("mul", 5, 1)]
+    reads = [x, scale.access((0, 0))]
+    p.kernel(reads, body, [(6, y.access((0, 0))), (4, z.access((0, 0)))], inner=2)
+    p.fetch("y", y)
+    p.fetch("z", z)
+    compare(p, {"x": normal(2, size // 2), "scale": np.float32(0.5)}, rtol=1e-5)
+    functions = {task.function for task in program_tasks(p.done(), Module()).tasks}
+    assert len(functions) == (3 if size % 16384 else 2)
+
+
+def test_large_reduction_that_feeds_elements_is_not_split():
+    p = Program(dimensions=())
+    x, y = p.feed("x", (40_000,)), p.arena((40_000,))
+    p.kernel([x], [call("reduce_max", 0), call("sub", 0, 1)], [(2, y)], inner=1)
+    p.fetch("y", y)
+    compare(p, {"x": normal(40_000)}, **EXACT)
+    assert len(program_tasks(p.done(), Module()).tasks) == 1
 
 
 def test_index_and_size_on_lanes():

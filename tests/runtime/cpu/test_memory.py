@@ -1,10 +1,11 @@
 """Memory: nothing outside of buffers is touched, nothing grows, and the arena is as large as planned."""
 
+import gc
 import os
-import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,7 @@ def test_arena_is_as_large_as_the_plan_says():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
 def test_hundred_thousand_steps_do_not_grow():
     with lf.Graph() as graph:
         x, y = lf.placeholder("x", ("batch", 8)), lf.placeholder("y", ("batch", 1))
@@ -111,7 +113,8 @@ def test_hundred_thousand_steps_do_not_grow():
     def steps(count):
         for _ in range(count):
             session.run("train", feeds)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     before = steps(20_000)
-    assert steps(80_000) - before <= 256
+    assert steps(80_000) - before < 2 << 20  # the smallest object, left behind in every step, is more

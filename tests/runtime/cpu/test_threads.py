@@ -29,7 +29,8 @@ def training(width=300):
         x, labels = lf.placeholder("x", ("batch", 200)), lf.placeholder("labels", ("batch",), lf.int64)
         model = nn.Sequential(nn.Linear(200, width), nn.ReLU(), nn.Linear(width, 10))
         loss = nn.functional.cross_entropy(model(x), labels)
-        optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+        group = {"params": model.parameters(), "clip_grad_max_norm": 1.0, "clip_grad_norm_type": 2.0}
+        optimizer = optim.AdamW([group], lr=1e-3)
         with graph.program("train", fetches={"loss": loss}):
             loss.backward()
             optimizer.step()
