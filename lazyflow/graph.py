@@ -125,7 +125,7 @@ class Graph(GraphContext):
         return self.ir.replaced(self.ir.ops, self.ir.programs, variables=list(self.variables))
 
     def __repr__(self) -> str:
-        return f"<{self.ir}>"
+        return f"<{self._snapshot()}>"
 
     def __str__(self) -> str:
         from lazyflow.inspect import listing

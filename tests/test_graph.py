@@ -107,6 +107,14 @@ def test_a_program_feeds_only_what_it_reads():
         session.run("one", x=np.ones(2, np.float32), y=np.ones(2, np.float32))
 
 
+def test_a_graph_says_what_it_holds():
+    with lf.Graph("small") as graph:
+        x = lf.placeholder("x", ("n", 2))
+        graph.program("predict", fetches={"y": nn.Linear(2, 3)(x)})
+    before = repr(graph)
+    assert before == "<Graph 'small': 6 ops, 2 variables, programs: predict>"
+
+
 # --- Tensors of another graph -----------------------------------------------------------------------------
 
 FOREIGN = {

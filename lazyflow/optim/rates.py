@@ -203,12 +203,14 @@ class Scheduled:
         """Enter the open graph: its list of optimizers, and its state.
 
         Raises:
-            GraphError: if no graph is open, or another one has the optimizer or one of its parameters.
+            GraphError: if no graph is open, or another one has the optimizer or one of its parameters, or
+                another optimizer has one of them.
         """
         graph = current_graph(call)
         if self in graph.optimizers:
             return graph
         graph.check_open()
+        self._refuse_shared(graph, call)
         for tensor in self.held():
             _ = tensor.value  # a variable is adopted by the open graph
             if tensor.graph is not graph:
@@ -222,6 +224,21 @@ class Scheduled:
                 )
         graph.optimizers.append(self)
         return graph
+
+    def _refuse_shared(self, graph: GraphContext, call: str) -> None:
+        own = {p for group in self.param_groups for p in group.params}
+        for other in graph.optimizers:
+            shared = [p for group in other.param_groups for p in group.params if p in own]
+            if shared:
+                raise GraphError(
+                    message(
+                        f"{call}: parameter {shared[0].name!r} belongs to optimizer {other.name!r}",
+                        first=f"made at {other.location}",
+                        second=f"made at {self.location}",
+                        expected="one optimizer per parameter, under whose name its state is kept",
+                        hint="one optimizer steps in several programs, and its groups have their own options",
+                    )
+                )
 
     def held(self) -> Iterable[Tensor]:
         """What enters a graph's state with the optimizer."""
