@@ -37,7 +37,7 @@ from lazyflow.tensor import Tensor
 from lazyflow.variable import Parameter, Variable
 
 
-class Stepping(Scheduled, ABC):
+class Updatable(Scheduled, ABC):
     """What a step asks of its optimizer.
 
     Attributes:
@@ -101,7 +101,7 @@ class Step:
 
     def __init__(
         self,
-        optimizer: Stepping,
+        optimizer: Updatable,
         graph: GraphContext,
         program: ProgramContext,
         recipe: Recipe,
