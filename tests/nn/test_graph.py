@@ -79,7 +79,7 @@ def test_batches_of_any_size_run_on_one_plan():
 def test_a_static_graph_refuses_another_size():
     graph = Train(static=True)
     graph(X, Y)
-    with pytest.raises(errors.FeedError, match=r"feed 'x': axis 0 is 5(.|\n)*float32\(12, 4\)"):
+    with pytest.raises(errors.FeedError, match=r"feed 'x': axis 0 is 5(.|\n)*float32\[12, 4\]"):
         graph(X[:5], Y[:5])
 
 
