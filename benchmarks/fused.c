@@ -35,7 +35,8 @@ typedef struct {
             for (long i = 0; i < count; i++) name##_part(parts + i, h);                       \
             return;                                                                           \
         }                                                                                     \
-        _Pragma("omp parallel for schedule(dynamic, 1) num_threads(threads)")                 \
+        const long step = count / 64 + 1;                                                     \
+        _Pragma("omp parallel for schedule(dynamic, step) num_threads(threads)")                 \
         for (long i = 0; i < count; i++) name##_part(parts + i, h);                           \
     }
 
