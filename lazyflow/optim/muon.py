@@ -54,7 +54,7 @@ class Muon(Optimizer):
         orthogonalize: Whether matrices follow the first rule.
         betas: How much of each moment stays in the second rule, both in [0, 1).
         adam_eps: Added to the denominator of the second rule, >= 0.
-        bfloat16_steps: Whether the steps are made in bfloat16, as in PyTorch; else in the parameter's type.
+        bfloat16_steps: Whether what the steps make is rounded to bfloat16, as in PyTorch.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with the defaults
     and the second rule of the authors' code; Liu et al., "Muon is Scalable for LLM Training", 2025, for
@@ -108,13 +108,20 @@ def _adam(g: Tensor, t: Tensor, state: State, h: Any) -> tuple[Tensor, State]:
 def _orthogonal(x: Tensor, h: Any) -> Tensor:
     """A matrix with its singular values taken near to 1."""
     a, b, c = h.ns_coefficients
-    dtype, (rows, columns) = x.dtype, h.shape
-    if h.bfloat16_steps:
-        x = cast(x, bfloat16)
-    if rows > columns:
-        x = swapaxes(x, 0, 1)
-    x = x / maximum(norm(x), h.eps)
+    rows, columns = h.shape
+    rounded = _as_bfloat16 if h.bfloat16_steps else _as_it_is
+    x = rounded(swapaxes(x, 0, 1) if rows > columns else x)
+    x = rounded(x / maximum(rounded(norm(x)), h.eps))
     for _ in range(h.ns_steps):
-        gram = matmul(x, swapaxes(x, 0, 1))
-        x = a * x + matmul(b * gram + c * matmul(gram, gram), x)
-    return cast(swapaxes(x, 0, 1) if rows > columns else x, dtype)
+        gram = rounded(matmul(x, swapaxes(x, 0, 1)))
+        x = rounded(a * x + matmul(rounded(b * gram + c * matmul(gram, gram)), x))
+    return swapaxes(x, 0, 1) if rows > columns else x
+
+
+def _as_bfloat16(x: Tensor) -> Tensor:
+    """The nearest bfloat16 numbers in the type of ``x``, in which products of bfloat16 add up anyway."""
+    return cast(cast(x, bfloat16), x.dtype)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x

@@ -3,12 +3,13 @@
 import math
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import lazyflow as lf
 from lazyflow import optim
-from lazyflow.runtime.errors import ArgumentError, GraphError
+from lazyflow.runtime.errors import ArgumentError, GraphError, ShapeError
 from optim.training import Training
 from repository import ROOT
 
@@ -79,6 +80,32 @@ def norm_of_lamb():
     first = [path(m.LAMB, [1.0], **options)[0] for m in MODULES[:2]]
     assert first == pytest.approx([0.5, 0.25], rel=1e-5)  # float32 betas
     assert not hasattr(optim.pytorch, "LAMB")
+
+
+def eps_of_adafactor():
+    options = {"lr": 0.5, "eps": (0.5, 1.0)}
+    first = [path(m.Adafactor, [1.0], **options)[0] for m in MODULES[::2]]
+    assert first == approximately(1 - 0.5 / math.sqrt(1.5), 0.5)
+    assert optim.pytorch.Adafactor.options["eps"].default == (float(np.finfo(np.float32).eps), 1e-3)
+
+
+def rest_of_muon():
+    assert path(optim.Muon, [2.0], lr=0.5, adam_eps=0.0) == approximately(0.5)
+    with pytest.raises(ShapeError, match="and is no matrix"):
+        path(optim.pytorch.Muon, [2.0])
+    assert [m.Muon.options["weight_decay"].default for m in MODULES[::2]] == [0.0, 0.1]
+
+
+def type_of_muons_steps():
+    def step(module):
+        training = Training(lambda params: module.Muon(params, lr=1.0, weight_decay=0.0), [np.zeros((2, 2))])
+        training.step([np.float64([[1.0, 0.3], [0.2, 0.7]])])
+        return training.values[0]
+
+    wide, half = (step(module) for module in MODULES[::2])
+    np.testing.assert_array_equal(half, np.float64(half.astype(ml_dtypes.bfloat16)))
+    assert not np.array_equal(wide, half)
+    np.testing.assert_allclose(wide, half, atol=0.05)  # bfloat16 has eight bits
 
 
 def maximize():
@@ -165,6 +192,9 @@ ROWS = [
     default_rate,
     default_rate_of_adagrad,
     norm_of_lamb,
+    eps_of_adafactor,
+    rest_of_muon,
+    type_of_muons_steps,
     maximize,
     damped_nesterov,
     cosine,

@@ -97,7 +97,7 @@ class Adafactor(adafactor.Adafactor):
 
 
 class Muon(muon.Muon):
-    """Muon for matrices only, whose steps are made in bfloat16; weight_decay is 0.1 unless given.
+    """Muon for matrices only, whose steps are rounded to bfloat16; weight_decay is 0.1 unless given.
 
     Raises:
         ShapeError: if a parameter is no matrix.
