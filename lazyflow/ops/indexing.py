@@ -121,7 +121,7 @@ def one_hot(index: TensorLike, size: int | Dimension, dtype: object = dtypes.flo
         OutOfRangeError: while a program runs, if a position lies outside.
     """
     (classes,) = as_shape((size,), "one_hot")
-    positions = check_index(index, classes)
+    positions = check_index(_positions(index, "one_hot"), classes)
     return cast(eq(expand_dims(positions, -1), iota((classes,), dtype=positions.dtype)), dtype)
 
 

@@ -174,7 +174,7 @@ INDEXING = [
     ),
     dtype(lf.gather, lambda: lf.gather(x(3), b(2)), "gather: the index is bool; expected an integer type"),
     shape(lf.one_hot, lambda: lf.one_hot(i(3), 0), "one_hot: 0 in shape (0,) is no size"),
-    dtype(lf.one_hot, lambda: lf.one_hot(x(3), 4), "check_index: the index is float32"),
+    dtype(lf.one_hot, lambda: lf.one_hot(x(3), 4), "one_hot: the index is float32; expected an integer"),
     shape(lf.check_index, lambda: lf.check_index(i(3), 1.5), "check_index: 1.5 in shape (1.5,) is no size"),
 ]
 
