@@ -271,13 +271,14 @@ class Step:
             return
         if self._gradients is not None:
             hoisted: dict[DType, list[Value]] = {}
+            open_ = ~full
             for parameter, gradient in self._gradients.items():
                 rule = filling.rule(parameter.dtype, self.form)
                 if parameter.dtype not in hoisted:
                     columns = {name: self._columns.column(name) for name in rule.scalars}
                     hoisted[parameter.dtype] = rule.hoisted(self._graph, columns)
                 columns_of = hoisted[parameter.dtype]
-                self._append(rule, (filling.sum_of(parameter),), [gradient], columns_of, ~full, parameter)
+                self._append(rule, (filling.sum_of(parameter),), [gradient], columns_of, open_, parameter)
             filling.count.assign(where(full, 0, filling.count + 1))
             filling.weight.assign(where(full, 0.0, filling.weight + self._weight))
         else:

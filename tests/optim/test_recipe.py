@@ -8,6 +8,7 @@ from lazyflow import optim
 from lazyflow.optim import lr_scheduler
 from optim import papers
 from optim.recipes import Fed, Loop, assert_equal, problem
+from optim.specifications import SPECIFICATIONS
 
 ADAMW = {"lr": 0.05, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}
 BACKENDS = ("numpy", "cpu")
@@ -82,6 +83,25 @@ def test_everything_at_once(backend):
     assert_equal(training.kept("ema"), loop.averages)
     for name in ("micro_steps", "updates", "applied", "skipped"):
         assert training.clock(name) == getattr(loop, name)
+
+
+def ours(spec):
+    return spec.kind.__module__.count(".") == 2  # not a preset of another system's switches
+
+
+@pytest.mark.parametrize("spec", list(filter(ours, SPECIFICATIONS)), ids=str)
+def test_every_optimizer_takes_the_recipe(spec):
+    initial, gradients = problem(12, shapes=((3, 2), (5,)))
+    gradients[3][0][0, 0] = np.nan
+    recipe = {"accumulate": 2, "skip_nonfinite": True, "clip_norm": 1.5}
+    training = Fed(spec.make, initial, weighted=True, average=optim.EMA(0.8), **recipe)
+    loop = Loop(spec.loop, initial, [spec.options], decay=0.8, **recipe)
+    for step, row in enumerate(gradients):
+        training.micro(row, 1.0 + step % 3)
+        loop.micro(row, 1.0 + step % 3)
+    assert (loop.applied, loop.skipped) == (5, 1)
+    assert_equal(training.values, loop.values, rtol=1e-11)
+    assert_equal(training.kept("ema"), loop.averages, rtol=1e-11)
 
 
 # --- accumulation -----------------------------------------------------------------------------------------
@@ -276,6 +296,31 @@ def test_an_optimizer_that_does_not_ask_is_not_held_back():
     session.run("train", gfirst=np.float32([0.5]), gsecond=np.float32([np.nan]))
     assert session.get("a") == 0.5
     assert np.isnan(session.get("b"))
+
+
+def test_optimizers_of_other_micro_batches_share_a_scaler_and_a_skip():
+    """One updates in each run, the other in each second one; both by gradients of one scaled loss."""
+    with lf.Graph() as graph:
+        a, b = (lf.Parameter([1.0], name=name) for name in "ab")
+        x, y = lf.placeholder("x", (1,)), lf.placeholder("y", (1,))
+        scaler = optim.LossScaler(8.0, growth_interval=100)
+        with graph.program("train"):
+            scaler.scale(lf.sum(a * x + b * y)).backward()
+            optim.SGD([a], lr=0.5, name="each").step(loss_scale=scaler)
+            optim.SGD([b], lr=0.5, name="second").step(loss_scale=scaler, accumulate=2)
+    session = lf.compile(graph).session(backend="numpy")
+    rows = []
+    for x, y in ((1.0, 1.0), (1.0, 0.0), (0.0, np.inf), (1.0, 1.0), (np.nan, 1.0), (1.0, 0.0)):
+        session.run("train", x=np.float32([x]), y=np.float32([y]))
+        rows.append(tuple(float(session.get(name).item()) for name in ("a", "b", "loss_scaler/scale")))
+    assert rows == [
+        (0.5, 1.0, 8.0),
+        (0.0, 0.75, 8.0),
+        (0.0, 0.75, 8.0),  # the infinite one waits for its group
+        (0.0, 0.75, 4.0),  # and drops it, together with the other's update
+        (0.0, 0.75, 2.0),  # the other's own
+        (-0.5, 0.5, 2.0),  # the scale fell between the two micro-batches, each is divided by its own
+    ]
 
 
 def test_users_assigns_are_not_guarded():
