@@ -92,6 +92,34 @@ def test_control_is_when_and_nothing_else():
     assert kinds <= {schema.Kernel, schema.KernelBatch, schema.Copy}
 
 
+PASSES = ["fold_constants", "simplify", "merge_common", "fuse", "batch_updates"]
+
+
+def trained(skip):
+    """The state after some runs of two optimizers with all parts of the recipe, one of them with a skip."""
+    with lf.Graph() as graph:
+        a, b = lf.Parameter([1.0, -2.0, 0.5], name="a"), lf.Parameter([0.3, 0.1], name="b")
+        x, scaler = lf.placeholder("x", ()), optim.LossScaler(8.0, growth_interval=2)
+        recipe = {"loss_scale": scaler, "clip_value": 0.7, "clip_norm": 1.0, "average": optim.EMA(0.9)}
+        with graph.program("train") as program:
+            scaler.scale(lf.sum(a * a * x) + lf.sum(b * x)).backward()
+            optim.pytorch.AdamW([a], lr=0.1).step(accumulate=2, weight=lf.abs(x) + 1.0, **recipe)
+            optim.SGD([b], lr=0.1, momentum=0.9).step(**recipe)
+            program.fetch(a=a.next * 2.0)
+    session = lf.compile(graph, skip=skip).session(backend="numpy")
+    for x in (1.0, -2.0, 0.5, np.nan, 3.0, 0.25):
+        session.run("train", x=np.float32(x))
+    return session.state_dict()
+
+
+@pytest.mark.parametrize("skip", [*([each] for each in PASSES), PASSES], ids=",".join)
+def test_optional_passes_change_no_bit(skip):
+    expected = trained([])
+    assert int(expected["sgd/skipped"]) > 0
+    for name, array in trained(skip).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
 def test_parts_that_are_not_asked_for_are_not_there():
     program = build(optim.SGD, False)
     names = {b.name.rpartition("/")[2] for b in program.buffers if b.place == "variable"}
