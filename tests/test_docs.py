@@ -1,12 +1,13 @@
 """The pages of docs/ that list things list all of them, and nothing that is not there."""
 
 import builtins
+import inspect
 import re
 
 import pytest
 
 import lazyflow as lf
-from lazyflow import nn
+from lazyflow import nn, optim
 from lazyflow.runtime import errors
 from repository import ROOT
 
@@ -55,6 +56,29 @@ def initializers():
 )
 def test_models_lists_the_names_of(start, names):
     assert listed(start) == names
+
+
+def optimizers():
+    found = [name for name in optim.__all__ if isinstance(getattr(optim, name), type)]
+    return {name for name in found if issubclass(getattr(optim, name), optim.Optimizer)} - {"Optimizer"}
+
+
+def test_optimizers_lists_the_optimizers_with_their_options():
+    told = {cells[0].strip("`"): cells[2] for cells in rows("optimizers.md")[1:]}
+    assert told.keys() == optimizers()
+    shared = set(inspect.signature(optim.Lion).parameters) - {"betas", "weight_decay", "lr"}
+    for name, options in told.items():
+        own = set(inspect.signature(getattr(optim, name)).parameters) - shared
+        assert set(re.findall(r"`(\w+)=", options)) == own
+
+
+def test_optimizers_names_what_else_is_there():
+    text = (DOCS / "optimizers.md").read_text(encoding="utf-8")
+    assert not [
+        name
+        for name in optim.__all__
+        if name != "lr_scheduler" and f"`{name}" not in text.replace("optim.", "")
+    ]
 
 
 def test_errors_lists_the_tree():
