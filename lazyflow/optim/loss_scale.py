@@ -26,12 +26,12 @@ class StaticLossScaler:
 
     Attributes:
         factor: The scale, a float64 scalar variable: NAME/scale.
+        used: Whether a loss was scaled.
     """
-
-    dynamic = False
 
     def __init__(self, scale: float, *, name: str = "loss_scaler") -> None:
         self.location = user_line()
+        self.used = False
         self.name = _checked_name(name, type(self).__name__)
         first = checked_number("scale", scale, type(self).__name__, self.location, above=0.0)
         self.factor = self._variable("scale", first, float64)
@@ -52,6 +52,7 @@ class StaticLossScaler:
             found = loss.describe() if isinstance(loss, Tensor) else repr(loss)
             text = f"{type(self).__name__}.scale: the loss is no floating Tensor"
             raise ArgumentTypeError(message(text, got=found, here=f"at {user_line()}"))
+        self.used = True
         with current_graph(f"{self.name}.scale()").scoped(self.name):
             return loss * cast(self.factor, loss.dtype)
 
@@ -94,8 +95,6 @@ class LossScaler(StaticLossScaler):
         [0.5] 16.0
         [0.5] 8.0
     """
-
-    dynamic = True
 
     def __init__(
         self,

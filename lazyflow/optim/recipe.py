@@ -72,6 +72,19 @@ class Recipe:
                 expected = "the norm over all groups, or the norm of each group"
                 raise ArgumentError(message(text, expected=expected, here=f"at {self.location}"))
 
+    def check_scaled(self) -> None:
+        """Refuse to take a scale out of the gradients of a program in which no loss was scaled.
+
+        Raises:
+            GraphError: if the scaler has scaled no loss.
+        """
+        scaler = self.loss_scale
+        if scaler is not None and not scaler.used:
+            text = f"step: loss_scale={scaler.name!r} has scaled no loss"
+            hint = "scaler.scale(loss).backward() first"
+            here = f"at {self.location}"
+            raise GraphError(message(text, made=f"at {scaler.location}", here=here, hint=hint))
+
     def check_beside(self, other: Recipe, name: str) -> None:
         """Refuse a recipe that cannot share variables with that of another program.
 

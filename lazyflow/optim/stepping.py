@@ -80,6 +80,8 @@ class Stepping(Updatable, ABC):
         self.check_schedulers()
         self._check_first(program, "step", recipe.skips or accumulate > 1)
         recipe.check_groups(self.param_groups)
+        if gradients is None:
+            recipe.check_scaled()
         found = gradients_for(self, program, gradients)
         for step in self._steps.values():
             recipe.check_beside(step.recipe, self.name)

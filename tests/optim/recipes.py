@@ -3,6 +3,11 @@
 import numpy as np
 
 import lazyflow as lf
+from lazyflow import optim
+from optim import papers
+
+ADAMW = {"lr": 0.05, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}
+BACKENDS = ("numpy", "cpu")
 
 
 class Loop:
@@ -156,3 +161,22 @@ def assert_equal(found, expected, rtol=1e-12):
     """Arrays are equal but for roundings in float64."""
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
+
+
+def adamw(**options):
+    return lambda params: optim.pytorch.AdamW(params, **{**ADAMW, **options})
+
+
+def both(initial, groups=None, members=None, backend="numpy", **recipe):
+    """A training and its loop, of AdamW with bias correction."""
+    groups = groups or [ADAMW]
+    members = members or [0] * len(initial)
+
+    def make(params):
+        rows = [[p for p, m in zip(params, members, strict=True) if m == i] for i in range(len(groups))]
+        return optim.pytorch.AdamW([{"params": row, **g} for row, g in zip(rows, groups, strict=True)])
+
+    fed = {name: value for name, value in recipe.items() if name != "decay"}
+    if "decay" in recipe:
+        fed["average"] = optim.EMA(recipe["decay"])
+    return Fed(make, initial, backend, **fed), Loop(papers.adamw, initial, groups, members, **recipe)

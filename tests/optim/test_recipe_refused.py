@@ -128,6 +128,19 @@ def test_a_loss_that_is_no_floating_tensor():
         scaler.scale(lf.placeholder("x", (), lf.int64))
 
 
+def test_a_scale_that_no_loss_has():
+    with lf.Graph() as graph:
+        w, scaler = weight(), optim.LossScaler()
+        optimizer = optim.SGD([w])
+        with graph.program("train"):
+            lf.sum(w).backward()
+            with pytest.raises(
+                GraphError, match="step: loss_scale='loss_scaler' has scaled no loss"
+            ) as caught:
+                optimizer.step(loss_scale=scaler)
+    assert "scaler.scale(loss).backward() first" in str(caught.value)
+
+
 def test_an_average_of_the_name_of_a_state():
     class Mine(optim.Optimizer):
         def state(self, h):
