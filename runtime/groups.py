@@ -15,7 +15,7 @@ from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, StateError
 from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
 
-Option: TypeAlias = float | tuple[float, ...] | schema.Number | None
+Option: TypeAlias = schema.Number | tuple[schema.Number, ...] | None
 Guard: TypeAlias = Callable[[], AbstractContextManager[None]]  # refuses where the session runs elsewhere
 
 

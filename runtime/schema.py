@@ -245,7 +245,7 @@ class Group(Struct, frozen=True, kw_only=True):
     """One parameter group of an optimizer: its settable numbers and its members."""
 
     scalars: dict[str, tuple[str, ...]]  # option -> its variable, or one per element of a tuple option
-    options: dict[str, Number | None] = {}  # structure, fixed in this plan: shown, not settable
+    options: dict[str, Number | tuple[Number, ...] | None] = {}  # structure: shown, not settable
     # option -> (lowest, highest, lowest excluded, highest excluded): what a live session may set
     ranges: dict[str, tuple[Number, Number, bool, bool]] = {}
 

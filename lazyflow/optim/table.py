@@ -53,9 +53,15 @@ def _all_stored(tensors: Sequence[Tensor]) -> bool:
     return all(isinstance(tensor, Variable) for tensor in tensors)  # a Tensor of the user's cannot be set
 
 
-def _plain(value: Any) -> schema.Number | None:
+def _plain(value: Any) -> schema.Number | tuple[schema.Number, ...] | None:
     """A value as a plan writes it."""
+    if isinstance(value, tuple):
+        return tuple(_number(each) for each in value)
+    return None if value is None else _number(value)
+
+
+def _number(value: Any) -> schema.Number:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    number: schema.Number | None = value
+    number: schema.Number = value
     return number

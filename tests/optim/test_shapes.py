@@ -1,5 +1,7 @@
 """Rules that look at the shape, and what optimizers keep for a group."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ import lazyflow as lf
 from lazyflow import optim
 from lazyflow.ops.linalg import matmul
 from lazyflow.optim.trace import Kept
-from lazyflow.runtime.errors import GraphError, ShapeError
+from lazyflow.runtime.errors import GraphError, ShapeError, StateError
+from lazyflow.runtime.plan import load_plan
 from optim.training import Training
 
 
@@ -268,3 +271,34 @@ def test_read_with_values_that_do_not_fit(value):
         w = lf.Parameter([1.0], name="w")
         with pytest.raises(ShapeError, match="read_with: 'w' is float32"):
             optim.read_with(w * 2.0, {w: value()})
+
+
+# --- plans ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+@pytest.mark.parametrize(
+    "kind", [optim.NAdam, optim.Ftrl, optim.Adafactor, optim.Muon, optim.ScheduleFreeAdamW]
+)
+def test_a_plan_from_a_file_trains_as_the_one_that_was_saved(kind, backend, tmp_path):
+    values, gradients = arrays((3, 2), (4,)), arrays((3, 2), (4,), seed=1)
+    training = Training(kind, values)
+    training.plan.save(tmp_path / "plan.lfplan")
+    plan = load_plan(tmp_path / "plan.lfplan")
+    assert plan.fingerprint == training.plan.fingerprint
+    session = plan.session(backend=backend)
+    for _ in range(3):
+        training.step(gradients)
+        session.run("update_0_1", {f"g{i}": g for i, g in enumerate(gradients)})
+    for i, value in enumerate(training.values):
+        np.testing.assert_allclose(session.get(f"w{i}"), value, rtol=1e-5)
+
+
+def test_what_a_session_says_of_structure_that_is_a_tuple_or_a_name():
+    session = Training(optim.ScheduleFreeAdamW, arrays((2,))).session
+    assert session.groups["schedulefreeadamw"][0]["betas"] == (0.9, 0.999)
+    with pytest.raises(StateError, match=re.escape("betas=(0.9, 0.999), as when the graph was compiled")):
+        session.groups["schedulefreeadamw"][0]["betas"] = (0.5, 0.9)
+    session = Training(optim.Muon, arrays((2, 2))).session
+    assert session.groups["muon"][0]["adjust_lr_fn"] == "original"
+    assert session.groups["muon"][0]["ns_steps"] == 5
