@@ -18,11 +18,16 @@ from lazyflow.tensor import Tensor
 SMALL = 1e-6  # added to the norm, as in PyTorch and OneFlow
 
 
-def group_norms(gradients: Sequence[Tensor], groups: Sequence[Tensor], count: int, p: float) -> Tensor:
-    """The p-norm over all gradients of each group, summed in float64.
+def norm_parts(gradients: Sequence[Tensor], p: float) -> Tensor:
+    """What each gradient adds to a p-norm, summed in float64, (parameters,)."""
+    return stack([_part(cast(gradient, float64), p) for gradient in gradients])
+
+
+def group_norms(parts: Tensor, groups: Sequence[Tensor], count: int, p: float) -> Tensor:
+    """The p-norm over all gradients of each group.
 
     Args:
-        gradients: One tensor per parameter.
+        parts: What each gradient adds to it, (parameters,).
         groups: The int32 scalar that holds each parameter's group.
         count: The number of groups.
         p: A number > 0, or plus or minus infinity.
@@ -30,7 +35,6 @@ def group_norms(gradients: Sequence[Tensor], groups: Sequence[Tensor], count: in
     Returns:
         Float64 tensor, shape (count,); 0 for a group without gradients (inf for the smallest of none).
     """
-    parts = stack([_part(cast(gradient, float64), p) for gradient in gradients])
     mine = _memberships(groups, count)
     if p == math.inf:
         return largest(where(mine, parts, 0.0), axis=1)

@@ -8,7 +8,13 @@ from functools import cached_property
 from lazyflow.append import as_tensor
 from lazyflow.ops.elementwise import cast, clip, where
 from lazyflow.ops.shaping import broadcast_to, iota
-from lazyflow.optim.clip import clip_coefficients, global_coefficient, group_norms, of_members
+from lazyflow.optim.clip import (
+    clip_coefficients,
+    global_coefficient,
+    group_norms,
+    norm_parts,
+    of_members,
+)
 from lazyflow.optim.groups import Group
 from lazyflow.runtime.dtypes import float64, int32
 from lazyflow.tensor import Tensor
@@ -33,6 +39,7 @@ class Columns:
         self._gradients = gradients
         self._scalars = scalars
         self._made: dict[tuple[str, float], Tensor] = {}
+        self._parts: dict[float, Tensor] = {}
 
     def of(self, name: str, group: Group) -> Tensor:
         """A scalar of a rule, for all groups.
@@ -74,15 +81,25 @@ class Columns:
         factors = of_members(self.factor, members)
         return tuple(cast(each, float64) * factors[index] for index, each in enumerate(gradients))
 
+    def parts(self, p: float) -> Tensor:
+        """What each gradient, clipped by value if it is, adds to a p-norm, (parameters,)."""
+        if p not in self._parts:
+            limit = self._scalars.get("recipe/clip_value")
+            gradients = [gradient for gradient, _ in self._gradients()]
+            if limit is not None:
+                gradients = [clip(each, -limit, limit) for each in self.scaled]
+            self._parts[p] = norm_parts(gradients, p)
+        return self._parts[p]
+
     def _clip(self, p: float) -> Tensor:
         """What the gradients are multiplied with behind all else, so that norms keep their limits."""
-        gradients, members = zip(*self._gradients(), strict=True)
-        factor, limit = self.factor, self._scalars.get("recipe/clip_value")
-        if limit is not None:
-            gradients = tuple(clip(each, -limit, limit) for each in self.scaled)
-            factor = broadcast_to(as_tensor(1.0, float64), factor.shape)
+        members = [member for _, member in self._gradients()]
         highest = self._scalars.get("recipe/clip_norm")
-        norms = group_norms(gradients, members, len(self._groups), p if highest is None else 2.0)
+        p = p if highest is None else 2.0
+        factor = self.factor
+        if "recipe/clip_value" in self._scalars:
+            factor = broadcast_to(as_tensor(1.0, float64), factor.shape)
+        norms = group_norms(self.parts(p), members, len(self._groups), p)
         if highest is None:
             return clip_coefficients(norms, self.column("clip_grad_max_norm"), factor)
         return global_coefficient(norms, highest, factor, self.column("frozen"))

@@ -188,15 +188,20 @@ class Step:
     def _flags(self) -> Tensor:
         """Whether each gradient is finite, or its group frozen, (parameters,)."""
         gradients, members = zip(*self._totals, strict=True)
-        if self.form.limited and self._has_norms:
-            gradients = self._columns.scaled  # what the norms read too, so that one kernel computes both
         frozen = of_members(self._columns.column("frozen"), members) > 0.5
+        if 2.0 in self._norms and not self.form.limited and all(g.dtype != float64 for g in gradients):
+            return isfinite(self._columns.parts(2.0)) | frozen  # squares of float32 do not overflow
+        if self._norms and self.form.limited:
+            gradients = self._columns.scaled  # what the norms read too, so that one kernel computes both
         return stack([smallest(isfinite(each)) for each in gradients]) | frozen
 
     @property
-    def _has_norms(self) -> bool:
+    def _norms(self) -> set[float]:
+        """The p of the norms by which gradients are clipped."""
+        if self.form.clipped:
+            return {2.0}
         groups = self._optimizer.param_groups
-        return self.form.clipped or any(group["clip_grad_max_norm"] is not None for group in groups)
+        return {g["clip_grad_norm_type"] for g in groups if g["clip_grad_max_norm"] is not None}
 
     def _join_transaction(self) -> Tensor:
         """Whether the gradients of all optimizers of the program that may skip are finite."""

@@ -35,6 +35,16 @@ def test_a_skipped_step_leaves_every_byte(bad, backend):
     assert training.clock("applied") == 2
 
 
+@pytest.mark.parametrize(("dtype", "large"), [(np.float32, 3e38), (np.float64, 1e300)])
+def test_large_gradients_are_finite_although_their_squares_are_not(dtype, large):
+    initial, gradients = problem(1, dtype=dtype)
+    training = Fed(adamw(), initial, clip_norm=1.0, skip_nonfinite=True)
+    gradients[0][0][...] = large
+    training.micro(gradients[0])
+    assert [training.clock(name) for name in ("applied", "skipped")] == [1, 0]
+    assert all(np.isfinite(value).all() for value in training.values)
+
+
 def test_the_first_offender_is_named():
     initial, gradients = problem(3)
     training, _ = both(initial, skip_nonfinite=True)
