@@ -28,7 +28,7 @@ from lazyflow.runtime.threads import get_num_threads
 _KEPT_BINDINGS = 32
 _SILENT_SECONDS = 1.0
 _logger = logging.getLogger("lazyflow")
-_NATIVE = ("flag", "check_groups", "product.float32", "product.float64")  # of the driver
+_NATIVE = ("flag", "check_groups", "product.float32", "product.float64", "product.own")  # of the driver
 
 
 class Host:
@@ -100,7 +100,7 @@ class CpuBackend:
         self._printed: dict[tuple[str, int], bytes] = {}
 
     def _prepare(self) -> dict[str, Table]:
-        module = Module()
+        module = Module(self.host.machine.wide)
         tasks = {program.name: program_tasks(program, module) for program in self.document.programs}
         self._engine = self.host.load(repr(module.keys), lambda: module_text(module.written()))
         functions = dict(self.host.functions)

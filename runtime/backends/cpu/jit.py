@@ -65,6 +65,11 @@ class Machine:
         self.features: str = llvm.get_host_cpu_features().flatten()
         self._target = llvm.Target.from_default_triple()
 
+    @property
+    def wide(self) -> bool:
+        """Whether there are 32 registers of 16 lanes of float32."""
+        return "+avx512f" in self.features.split(",")
+
     def _target_machine(self) -> llvm.TargetMachine:
         """A new one for each engine, which owns it and frees it."""
         return self._target.create_target_machine(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lazyflow.runtime.backends.cpu.gemm import gemm_text
 from lazyflow.runtime.backends.cpu.writer import Writer, definition
+
+KNOWN = 18  # numbers of a product before those of its batch's axes; see ``products``
 
 
 def natives_text() -> str:
     """The definitions of all of them."""
-    products = [_product("float32", "float"), _product("float64", "double")]
+    products = [_product("float32", "float"), _product("float64", "double"), gemm_text(), _own_product()]
     return "\n".join([_flag(), _check_groups(), *products])
 
 
@@ -34,26 +40,44 @@ def _check_groups() -> str:
 
 
 def _product(dtype: str, type_: str) -> str:
-    """Tiles of matrix products; its range is that of the tiles of all matrices of a batch."""
+    """Tiles of matrix products, by BLAS; its range is that of the tiles of all matrices of a batch."""
     writer = Writer()
-    numbers, function = writer.argument(0), writer.argument(4)
-    known = [writer.element(numbers, "i64", "0", i) for i in range(16)]
+    known = [writer.element(writer.argument(0), "i64", "0", i) for i in range(KNOWN)]
+    places = _constants(writer, type_, known)
+    with _tiles(writer, known) as (pointers, m, n):
+        for name, size in (("m", m), ("n", n)):
+            writer.line(f"store i32 {writer.let(f'trunc i64 {size} to i32')}, ptr {places[name]}")
+        a, b, out = pointers
+        order = ["flag_b", "flag_a", "n", "m", "k", "one", b, "ldb", a, "lda", "zero", out, "ldc"]
+        given = ", ".join(f"ptr {places.get(name, name)}" for name in order)
+        writer.line(f"call void {writer.argument(4)}({given})")
+    writer.line("ret i64 0")
+    return definition(f"lazyflow.product.{dtype}", writer)
+
+
+def _own_product() -> str:
+    """The same of float32 without BLAS; see ``gemm``."""
+    writer = Writer()
+    known = [writer.element(writer.argument(0), "i64", "0", i) for i in range(KNOWN)]
+    with _tiles(writer, known) as (pointers, m, n):
+        sizes = [m, n, known[4], known[11], known[16], known[17], known[12], known[13]]
+        given = [f"ptr {pointer}" for pointer in pointers] + [f"i64 {size}" for size in sizes]
+        writer.line(f"call void @lazyflow.tile({', '.join(given)})")
+    writer.line("ret i64 0")
+    return definition("lazyflow.product.own", writer)
+
+
+@contextmanager
+def _tiles(writer: Writer, known: list[str]) -> Iterator[tuple[list[str], str, str]]:
+    """A loop over tiles: the addresses of a, b and the result, and the rows and columns of the tile."""
     m, n, by_rows, tile, tiles = known[2], known[3], known[8], known[9], known[10]
     rows = writer.let(f"icmp ne i64 {by_rows}, 0")
-    places = _constants(writer, type_, known)
     with writer.loop("%begin", "%end") as index:
         start = writer.let(f"mul i64 {writer.let(f'urem i64 {index}, {tiles}')}, {tile}")
         whole = writer.let(f"select i1 {rows}, i64 {m}, i64 {n}")
         left = writer.let(f"sub i64 {whole}, {start}")
         short = writer.let(f"icmp slt i64 {left}, {tile}")
         length = writer.let(f"select i1 {short}, i64 {left}, i64 {tile}")
-        for place, size, chosen in (
-            (places["m"], m, ("length", "size")),
-            (places["n"], n, ("size", "length")),
-        ):
-            values = {"length": length, "size": size}
-            value = writer.let(f"select i1 {rows}, i64 {values[chosen[0]]}, i64 {values[chosen[1]]}")
-            writer.line(f"store i32 {writer.let(f'trunc i64 {value} to i32')}, ptr {place}")
         steps = [
             writer.let(f"select i1 {rows}, i64 {down}, i64 {along}")
             for down, along in ((known[11], "0"), ("0", known[12]), (known[13], known[14]))
@@ -64,12 +88,10 @@ def _product(dtype: str, type_: str) -> str:
             for i, offset in enumerate(moved)
         ]
         matrix = writer.let(f"udiv i64 {index}, {tiles}")
-        a, b, out = _in_batch(writer, numbers, known[15], matrix, pointers)
-        order = ["flag_b", "flag_a", "n", "m", "k", "one", b, "ldb", a, "lda", "zero", out, "ldc"]
-        given = ", ".join(f"ptr {places.get(name, name)}" for name in order)
-        writer.line(f"call void {function}({given})")
-    writer.line("ret i64 0")
-    return definition(f"lazyflow.product.{dtype}", writer)
+        found = _in_batch(writer, writer.argument(0), known[15], matrix, pointers)
+        height = writer.let(f"select i1 {rows}, i64 {length}, i64 {m}")
+        width = writer.let(f"select i1 {rows}, i64 {n}, i64 {length}")
+        yield found, height, width
 
 
 def _constants(writer: Writer, type_: str, known: list[str]) -> dict[str, str]:
@@ -99,7 +121,7 @@ def _in_batch(writer: Writer, numbers: str, rank: str, matrix: str, pointers: li
         writer.line(f"store ptr {pointer}, ptr {slot}")
     writer.line(f"store i64 {matrix}, ptr {rest}")
     with writer.loop("0", rank) as axis:
-        row = writer.let(f"add i64 {writer.let(f'mul i64 {axis}, 4')}, 16")
+        row = writer.let(f"add i64 {writer.let(f'mul i64 {axis}, 4')}, {KNOWN}")
         extent = writer.element(numbers, "i64", row, 0)
         left = writer.let(f"load i64, ptr {rest}")
         place = writer.let(f"urem i64 {left}, {extent}")

@@ -11,6 +11,7 @@ from lazyflow.runtime.dimensions import Size, at_least, elements
 
 _GEMM = {dtypes.float32: 0, dtypes.float64: 1}  # which function of BLAS; see blas.NAMES
 _TILE_WORK = 1 << 21  # multiplications that are worth a thread
+_NARROW = 4  # columns of a result that would leave most lanes unused
 _TILES = 8  # at most, per matrix
 TILED = "lazyflow.product."  # how the names of functions begin that work on tiles
 TILES_AT = 8  # where their numbers hold what ``tiles`` gives
@@ -30,35 +31,49 @@ def add_product(tasks: Tasks, item: schema.MatMul) -> None:
     m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
     a, b, out = (_operand(item.a, m, k), _operand(item.b, k, n), _operand(item.out, m, n))
     dtype = tasks.dtype(item.out)
-    if dtype not in _GEMM or a is None or b is None or out is None or out.transposed:
+    takes_blas = dtype in _GEMM and a is not None and b is not None and out is not None and not out.transposed
+    own = tasks.wide and dtype == dtypes.float32 and _fits_lanes(item)
+    if not own and not takes_blas:
         _add_nest(tasks, item)
         return
-    size = dtype.itemsize
     # BLAS counts columns first: the row-major product is the transposed product of the transposed operands
-    flags = [ord("T" if operand.transposed else "N") for operand in (b, a)]
-    numbers: list[Size] = [*flags, m, n, k, b.leading, a.leading, out.leading, *_NO_TILES]
+    flags = [ord("T" if operand is not None and operand.transposed else "N") for operand in (b, a)]
+    leading = [1 if operand is None else operand.leading for operand in (b, a, out)]
+    numbers: list[Size] = [*flags, m, n, k, *leading, *_NO_TILES]
     steps = [item.a.strides[-2], item.b.strides[-1], *item.out.strides[-2:]]
+    size = dtype.itemsize
     numbers += [as_size(step) * size for step in steps]
     numbers.append(len(item.batch))
+    numbers += [as_size(step) * size for step in (item.a.strides[-1], item.b.strides[-2])]
     for axis in reversed(range(len(item.batch))):
         numbers.append(as_size(item.batch[axis]))
         numbers += [as_size(access.strides[axis]) * size for access in (item.a, item.b, item.out)]
     args = [*map(tasks.address, (item.a, item.b, item.out)), (tasks.blas + _GEMM[dtype], 0)]
     batch = elements(as_size(e) for e in item.batch)
-    shared = Shared(f"{TILED}{dtype.name}", batch, batch * m * n * k)
+    shared = Shared(f"{TILED}{'own' if own else dtype.name}", batch, batch * m * n * k)
     tasks.add(shared, args, tuple(numbers))
+
+
+def _fits_lanes(item: schema.MatMul) -> bool:
+    """Whether our own product takes the layout, and is worth it: a matrix, whose rows lanes can write."""
+    down, along = item.b.strides[-2:]
+    narrow = isinstance(item.n, int) and item.n < _NARROW
+    return item.out.strides[-1] == 1 and 1 in (down, along) and not narrow
 
 
 def tiles(m: int, n: int, k: int) -> tuple[int, int, int]:
     """Whether tiles cut rows, the length of each, and how many there are: by the shape alone.
 
-    >>> tiles(64, 10, 128), tiles(256, 1024, 784)
-    ((1, 64, 1), (0, 128, 8))
+    Columns are cut unless there are few: b is copied for each tile, a is not.
+
+    >>> tiles(64, 10, 128), tiles(256, 1024, 784), tiles(4096, 64, 64)
+    ((1, 64, 1), (0, 128, 8), (1, 512, 8))
     """
-    longest = max(m, n)
-    count = max(1, min(_TILES, m * n * k // _TILE_WORK, longest // (4 * _GRANULE)))
-    tile = min(longest, -(-longest // (count * _GRANULE)) * _GRANULE)
-    return int(m >= n), tile, -(-longest // tile)
+    by_rows = m >= 4 * n
+    cut = m if by_rows else n
+    count = max(1, min(_TILES, m * n * k // _TILE_WORK, cut // (4 * _GRANULE)))
+    tile = min(cut, -(-cut // (count * _GRANULE)) * _GRANULE)
+    return int(by_rows), tile, -(-cut // tile)
 
 
 def _operand(access: schema.Access, rows: Size, columns: Size) -> _Operand | None:

@@ -75,9 +75,11 @@ class Module:
 
     Attributes:
         keys: What each function was made from, in order: equal keys mean equal machine code.
+        wide: Whether the host has 32 registers of 16 lanes, which our own matrix products need.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wide: bool = False) -> None:
+        self.wide = wide
         self.keys: list[object] = []
         self._made: dict[object, Shared] = {}
         self._written: list[Callable[[], Written]] = []
@@ -141,6 +143,11 @@ class Tasks:
         self.scratch.append(elements(as_size(e) for e in space) * dtype.itemsize)
         self._kinds.append(dtype)
         return self.blas + BLAS_FUNCTIONS + len(self.scratch) - 1
+
+    @property
+    def wide(self) -> bool:
+        """Whether the host has the registers that our own matrix products need."""
+        return self.module.wide
 
     @property
     def numbers(self) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from documents import Program, call, contiguous, literal, plan, variable
 from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.backends.cpu.jit import Machine
 from lazyflow.runtime.backends.cpu.lanes import READINGS
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
@@ -307,6 +308,49 @@ def test_product_of_transposes(sizes, flags, dtype):
     tolerance = 2e-3 if dtype == "float16" else 1e-5
     feeds = {name: normal(*shape, dtype=dtype) for name, shape in zip("ab", shapes, strict=True)}
     compare(p, feeds, rtol=tolerance, atol=30 * tolerance)
+
+
+WIDTHS = [(1, 16, 5), (8, 48, 16), (9, 49, 17), (7, 33, 600), (17, 100, 1030), (130, 5, 40), (20, 47, 513)]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("sizes", WIDTHS)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_product_around_the_sizes_of_blocks(sizes, transposed, wide, monkeypatch):
+    if wide and not Machine().wide:
+        pytest.skip("the host has not the registers of our own products")
+    monkeypatch.setattr(Machine, "wide", wide)
+    m, n, k = sizes
+    p = Program(dimensions=())
+    a, y = p.feed("a", (k, m)), p.arena((m, n))
+    b = p.feed("b", (n, k) if transposed else (k, n))
+    right = b.access((1, k)) if transposed else b.access()
+    p.add(schema.MatMul(batch=(), m=m, n=n, k=k, a=a.access((1, m)), b=right, out=y.access()))
+    p.fetch("y", y)
+    compare(p, {"a": normal(k, m), "b": normal(*b.shape)}, rtol=1e-4, atol=1e-2)
+    (task,) = program_tasks(p.done(), Module(wide)).tasks
+    assert task.function.endswith("own" if wide else "float32")
+
+
+def test_product_of_rows_that_overlap():
+    p = Program(dimensions=())
+    a, b, y = p.feed("a", (40,)), p.feed("b", (5, 20)), p.arena((30, 20))
+    item = schema.MatMul(batch=(), m=30, n=20, k=5, a=a.access((1, 2)), b=b.access(), out=y.access())
+    p.add(item)
+    p.fetch("y", y)
+    compare(p, {"a": normal(40), "b": normal(5, 20)}, **SUMS)
+
+
+def test_product_does_not_spread_nan_from_memory_that_it_does_not_read():
+    p = Program(dimensions=())
+    a, b, y = p.feed("a", (9, 20)), p.feed("b", (20, 50)), p.arena((7, 40))
+    item = schema.MatMul(batch=(), m=7, n=40, k=17, a=a.access((20, 1)), b=b.access((50, 1)), out=y.access())
+    p.add(item)
+    p.fetch("y", y)
+    left, right = normal(9, 20), normal(20, 50)
+    left[7:], left[:, 17:], right[17:], right[:, 40:] = (np.nan,) * 4
+    found = compare(p, {"a": left, "b": right}, rtol=1e-4, atol=1e-3)["y"]
+    assert np.isfinite(found).all()
 
 
 def test_products_of_a_batch_that_broadcasts():
