@@ -1,7 +1,6 @@
 """Every optimizer against the loop written from its paper, and on a problem that it has to solve."""
 
 import inspect
-import re
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import lazyflow as lf
 from lazyflow import optim
 from optim.specifications import SPECIFICATIONS
 from optim.training import Training
-from repository import ROOT
 
 STEPS = 200
 RATES = {  # of rules whose steps are smaller than their rate
@@ -112,13 +110,6 @@ def test_nothing_moves_and_nothing_breaks_at_rate_zero(kind):
     for value, first in zip(training.values, initial, strict=True):
         assert np.isfinite(value).all()
         assert not np.array_equal(value, first)
-
-
-def test_no_optimizer_is_missing_from_its_page():
-    text = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert listed == {kind.__name__ for kind in KINDS if kind is getattr(optim, kind.__name__)}
 
 
 def test_no_optimizer_is_missing_from_the_table():
