@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, parse
+from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, names_of, parse
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.scalars import stored
 from lazyflow.runtime.state import State
@@ -135,11 +135,10 @@ class Feeds:
 
     def _check_polynomials(self, feed: schema.Feed, shape: tuple[int, ...], sizes: Mapping[str, int]) -> None:
         for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):
-            wanted = evaluate(parse(extent), sizes) if isinstance(extent, str) else extent
+            polynomial = parse(extent) if isinstance(extent, str) else extent
+            wanted = evaluate(polynomial, sizes)
             if wanted != size:
-                values = ", ".join(
-                    f"{n}={v}" for n, v in sizes.items() if isinstance(extent, str) and n in extent
-                )
+                values = ", ".join(f"{n}={sizes[n]}" for n in sorted(names_of([polynomial])))
                 text = f"feed {feed.name!r}: axis {axis} is {size}, but {extent} is {wanted} with {values}"
                 raise FeedError(self._misshapen(feed, text))
 

@@ -83,6 +83,12 @@ def test_polynomial_axis_is_checked_by_its_value():
     assert text.startswith("feed 'pairs': axis 0 is 5, but 2*batch is 6 with batch=3")
 
 
+def test_a_wrong_size_is_explained_by_the_names_in_it_only():
+    session = counting(("x", ("a", "batch"), "float32"), ("y", ("batch + 1",), "float32"))
+    text = refused(session, x=np.ones((2, 3), np.float32), y=np.ones(5, np.float32))
+    assert text.startswith("feed 'y': axis 0 is 5, but batch + 1 is 4 with batch=3\n")
+
+
 def test_unsafe_dtype_says_what_to_write(session):
     text = refused(session, x=X.astype(np.float64), y=np.zeros(4, np.int64))
     assert text.startswith("feed 'x': float64 does not cast safely to float32")
