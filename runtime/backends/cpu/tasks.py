@@ -126,17 +126,19 @@ class Tasks:
     def add(self, shared: Shared, args: Sequence[Address], numbers: tuple[Size, ...] = ()) -> None:
         """Call a function, as a part of the current instruction."""
         name, extent, work, granule = shared
-        self.tasks.append(
-            replace(
-                self.current,
-                function=name,
-                args=tuple(args),
-                extent=extent,
-                work=work,
-                granule=granule,
-                numbers=numbers,
-            )
+        current = self.current
+        task = Task(
+            name,
+            tuple(args),
+            extent,
+            work,
+            granule,
+            numbers,
+            current.parameters,
+            current.when,
+            current.number,
         )
+        self.tasks.append(task)
 
     def add_scratch(self, space: schema.Extents, dtype: DType) -> int:
         """The number of a further buffer, whose content no other instruction minds."""
@@ -195,9 +197,11 @@ class Tasks:
             return shared, lambda: Written(function.entry(name), function.writer, shared)
 
         shared = self.module.function(key, describe)
-        self.current = replace(self.current, parameters=parameters)
+        plain = self.current
+        if parameters:
+            self.current = replace(plain, parameters=parameters)
         self.add(shared, [self.address(a) for a in accesses])
-        self.current = replace(self.current, parameters=())
+        self.current = plain
 
     def overlap(self, a: schema.Access, b: schema.Access) -> bool:
         """Whether two accesses may touch the same memory."""
