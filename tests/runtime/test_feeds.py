@@ -84,7 +84,8 @@ def test_polynomial_axis_is_checked_by_its_value():
 
 
 def test_a_wrong_size_is_explained_by_the_names_in_it_only():
-    session = counting(("x", ("a", "batch"), "float32"), ("y", ("batch + 1",), "float32"))
+    given = ("x", ("a", "batch"), "float32"), ("y", ("batch + 1",), "float32")
+    session = counting(*given, dimensions=("a", "batch"))
     text = refused(session, x=np.ones((2, 3), np.float32), y=np.ones(5, np.float32))
     assert text.startswith("feed 'y': axis 0 is 5, but batch + 1 is 4 with batch=3\n")
 
