@@ -10,7 +10,7 @@ import numpy as np
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import Array, Bound, aligned, check_index
 from lazyflow.runtime.backends.cpu.batch import count_groups
-from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
+from lazyflow.runtime.backends.cpu.driver import JobWord
 from lazyflow.runtime.backends.cpu.guard import guarded
 from lazyflow.runtime.backends.cpu.table import Filled, address
 from lazyflow.runtime.dimensions import Size, evaluate, parse
@@ -143,12 +143,6 @@ class Binding:
     def _value(self, extent: schema.Extent | Size) -> int:
         return evaluate(parse(extent) if isinstance(extent, str) else extent, self.sizes)
 
-    @property
-    def threaded(self) -> bool:
-        """Whether threads share any of its tasks."""
-        rows = self._filled.rows
-        return bool((rows[:, TaskWord.EXTENT] > rows[:, TaskWord.CHUNK]).any())
-
     def feed(self, feeds: Mapping[str, Array]) -> None:
         """Take the addresses of what one run is fed."""
         self.feed_steps(feeds, (), 1)
@@ -196,8 +190,8 @@ class Binding:
             shape = tuple(extent if stride != 0 else 1 for extent, stride in moving)
             index = self.view(item.index, shape, feeds)
             check_index(index, self._value(limit), document, item)
+        found = int(self._fault[0])
         if isinstance(item, schema.KernelBatch):
             groups = count_groups(self.program, item)
-            raise OutOfRangeError(
-                f"group index {int(self._fault[0])} is outside of its optimizer's {groups} groups"
-            )
+            raise OutOfRangeError(f"group index {found} is outside of its optimizer's {groups} groups")
+        raise OutOfRangeError(f"instruction {number}: index {found} is outside of its axis")
