@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -74,21 +72,8 @@ def compile_graph(
         GraphError: if the graph is not well formed.
         ShapeError: if a program mentions a dimension that none of its feeds binds.
     """
-    with _without_collections():
-        *_, (_, final) = stages(graph, skip, check)
-        return emit(final, to_text(graph, origins=True))
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Let the collector of garbage wait: it would walk all ops many times, a quarter of the time in all."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    *_, (_, final) = stages(graph, skip, check)
+    return emit(final, to_text(graph, origins=True))
 
 
 def stages(graph: Graph, skip: Collection[str] = (), check: bool = False) -> Iterator[tuple[str, Graph]]:
