@@ -56,8 +56,7 @@ def _mask(writer: Writer, count: str, before: int | str) -> str:
 
 
 def _load(writer: Writer, pointer: str, mask: str) -> str:
-    name = f"llvm.masked.load.v{LANES}f32.p0"
-    return writer.call(_VECTOR, name, f"ptr {pointer}", f"{_BOOLS} {mask}", f"{_VECTOR} zeroinitializer")
+    return writer.masked(f"load.v{LANES}f32.p0", _VECTOR, f"ptr {pointer}", 4, f"{_BOOLS} {mask}")
 
 
 @contextmanager
@@ -148,8 +147,7 @@ def _merge() -> tuple[str, str, Writer]:
             kept = writer.let(f"and {_BOOLS} {mask}, {writer.splatted(more, 'i1', LANES)}")
             total = writer.let(f"fadd {_VECTOR} {_load(writer, target, kept)}, {value}")
             chosen = writer.let(f"select i1 %begins, {_VECTOR} {value}, {_VECTOR} {total}")
-            name = f"llvm.masked.store.v{LANES}f32.p0"
-            writer.call("void", name, f"{_VECTOR} {chosen}", f"ptr {target}", f"{_BOOLS} {mask}")
+            writer.masked(f"store.v{LANES}f32.p0", _VECTOR, f"ptr {target}", 4, f"{_BOOLS} {mask}", chosen)
     parameters = "ptr %block, ptr %c, i64 %rows, i64 %columns, i64 %c.row, i1 %begins"
     return "merge", parameters, writer
 

@@ -312,7 +312,7 @@ class KernelFunction:
         elif stride == 1 and reach.mask is None:
             loaded = writer.let(f"load {vector(type_, width)}, ptr {address}, align {align}")
         else:
-            loaded = self._masked("load" if stride == 1 else "gather", type_, address, stride, reach)
+            loaded = self._masked("load" if stride == 1 else "gather", access, address, stride, reach)
         return from_stored(writer, width, loaded, access.dtype)
 
     def _store(self, write: int, value: str, place: list[str], reach: Reach) -> None:
@@ -325,25 +325,23 @@ class KernelFunction:
             align = access.dtype.itemsize
             writer.line(f"store {vector(type_, width)} {stored}, ptr {address}, align {align}")
         else:
-            self._masked("store" if stride == 1 else "scatter", type_, address, stride, reach, stored)
+            self._masked("store" if stride == 1 else "scatter", access, address, stride, reach, stored)
 
     def _masked(
-        self, kind: str, type_: str, address: str, stride: Size, reach: Reach, stored: str | None = None
+        self, kind: str, access: Read, address: str, stride: Size, reach: Reach, stored: str | None = None
     ) -> str:
         """Move the lanes of a mask (all without one), side by side or by a stride."""
-        writer, width = self.writer, reach.width
-        lanes, bools, place = vector(type_, width), vector("i1", width), f"ptr {address}"
-        kinds = f"{suffix(type_, width)}.p0"
+        writer, width, type_ = self.writer, reach.width, STORED[access.dtype]
+        place, kinds = f"ptr {address}", f"{suffix(type_, width)}.p0"
         if kind in ("gather", "scatter"):
             steps = ", ".join(f"i64 {lane}" for lane in range(width))
             apart = writer.splatted(self.sizes[stride], "i64", width)
             offsets = writer.let(f"mul <{width} x i64> {apart}, <{steps}>")
             places = writer.let(f"getelementptr {type_}, ptr {address}, <{width} x i64> {offsets}")
             place, kinds = f"{vector('ptr', width)} {places}", f"{suffix(type_, width)}.v{width}p0"
-        mask = f"{bools} {reach.mask if reach.mask is not None else splat('true', 'i1', width)}"
-        if stored is None:
-            return writer.call(lanes, f"llvm.masked.{kind}.{kinds}", place, mask, f"{lanes} zeroinitializer")
-        return writer.call("void", f"llvm.masked.{kind}.{kinds}", f"{lanes} {stored}", place, mask)
+        chosen = reach.mask if reach.mask is not None else splat("true", "i1", width)
+        mask, lanes = f"{vector('i1', width)} {chosen}", vector(type_, width)
+        return writer.masked(f"{kind}.{kinds}", lanes, place, access.dtype.itemsize, mask, stored)
 
     def _write_fixed(self, row: Values, index: list[str], reach: Reach) -> None:
         nest = self.nest

@@ -119,6 +119,17 @@ class Writer:
             return ""
         return self.let(text)
 
+    def masked(
+        self, name: str, lanes: str, place: str, align: int, mask: str, stored: str | None = None
+    ) -> str:
+        """A masked load, store, gather or scatter; ``name`` is the intrinsic's after "llvm.masked."."""
+        # LLVM 20 takes the alignment as an operand; later versions read that too, and make it an attribute
+        if stored is None:
+            return self.call(
+                lanes, f"llvm.masked.{name}", place, f"i32 {align}", mask, f"{lanes} zeroinitializer"
+            )
+        return self.call("void", f"llvm.masked.{name}", f"{lanes} {stored}", place, f"i32 {align}", mask)
+
     def splatted(self, value: str, type_: str, width: int) -> str:
         """A scalar value in all lanes."""
         if width == 1:
