@@ -1,35 +1,25 @@
-"""Optimizer updates of many tensors: lazyflow against C written by hand, over the same data, in turns.
+"""Optimizer updates of many tensors: lazyflow, C by hand over the same data, and other libraries, in turns.
 
-    python benchmarks/updates.py --rounds 15 --sets "one of 16M" "ResNet-50"
+    python benchmarks/updates.py --rounds 15 --sets "one of 16M" "ResNet-50" --peers fused
 
-Each row gives the medians of paired rounds: times of C, of ``session.run`` with every gradient bound, and of
-``run_many`` per step; their ratios; and C's time over that of moving the same bytes (the floor).
+Each row gives the medians of paired rounds: C's time, and its ratio to that of moving the same bytes (the
+floor); ``session.run`` with every gradient bound, and ``run_many`` per step, each over C; and other libraries
+over ``run``, on arrays of their own ("none": not installed, or without such an update).
 """
 
 import argparse
-import ctypes
 import math
-import mmap
-import os
 import statistics
-import subprocess
-import tempfile
-import time
-from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # C's threads must not spin while ours work
-
-import numpy as np
+from native import Arrays, bound, library, stream
+from peers import optax_update, torch_update, torch_with
 from shapes import SETS
+from turns import median, ratio, turns
 
 import lazyflow as lf
 from lazyflow import optim
 
-HERE = Path(__file__).parent
-FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC"]
-PART = 1 << 16
-NUMBERS = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "decay": 0.01, "scale": 1.0}
-NUMBERS |= {"c1": 1.0, "c2": 1.0}
+PEERS = {"foreach": "PyTorch foreach", "fused": "PyTorch fused", "optax": "optax"}
 
 # name: the optimizer, its state per parameter in C's order, and the arrays that a step moves
 KINDS = {
@@ -40,44 +30,13 @@ KINDS = {
 }
 
 
-class Part(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_void_p) for name in "pgab"), ("n", ctypes.c_long)]
-
-
-class Numbers(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_float) for name in NUMBERS]
-
-
-def library():
-    """The C kernels, compiled for this host."""
-    path = Path(tempfile.mkdtemp()) / "fused.so"
-    subprocess.run(["gcc", *FLAGS, str(HERE / "fused.c"), "-o", str(path), "-lm"], check=True)
-    return ctypes.CDLL(str(path))
-
-
-class Arrays:
-    """float32 arrays in one block of huge pages, each aligned to a cache line."""
-
-    def __init__(self, elements):
-        memory = mmap.mmap(-1, 4 * elements + (1 << 21))
-        memory.madvise(getattr(mmap, "MADV_HUGEPAGE", 14))
-        self.block = np.frombuffer(memory, np.float32)
-        self.used = 0
-
-    def take(self, shape, rng):
-        size = math.prod(shape)
-        array = self.block[self.used : self.used + size].reshape(shape)
-        self.used += -(-size // 16) * 16
-        array[...] = rng.random(shape, np.float32) + 0.5
-        return array
-
-
 class Update:
     """One optimizer over one set of tensors, in lazyflow and in C."""
 
-    def __init__(self, c, kind, shapes, threads):
+    def __init__(self, kind, shapes, threads):
+        self.kind, self.threads = kind, threads
         make, states, self.moved = KINDS[kind]
-        self.elements = sum(math.prod(shape) for shape in shapes)
+        self.empty = [{}] * max(1, min(1000, 40_000_000 // sum(math.prod(shape) for shape in shapes)))
         with lf.Graph("update") as graph:
             parameters = [lf.Parameter(0.0, shape, name=f"w{i}") for i, shape in enumerate(shapes)]
             feeds = [lf.placeholder(f"g{i}", shape) for i, shape in enumerate(shapes)]
@@ -86,93 +45,73 @@ class Update:
                 optimizer.step(dict(zip(parameters, feeds, strict=True)))
         self.session = lf.compile(graph).session("cpu")
         self._bind(optimizer.table().state, shapes, states)
-        self.run_c = self._prepare(getattr(c, kind), threads)
 
     def _bind(self, state, shapes, states):
-        rng = np.random.default_rng(0)
-        memory = Arrays(sum(-(-math.prod(shape) // 16) * 16 for shape in shapes))
         variables = self.session.backend.variables  # the memory that C works on too
         self.rows = []
-        for i, shape in enumerate(shapes):
-            gradient = memory.take(shape, rng)
+        for i, gradient in enumerate(Arrays(shapes).arrays):
             self.session.bind(f"g{i}", gradient)
             self.rows.append([variables[f"w{i}"], gradient, *(variables[n] for n in state[f"w{i}"][:states])])
 
-    def _prepare(self, function, threads):
-        parts = []
-        for row in self.rows:
-            size = row[0].size
-            for begin in range(0, size, PART):
-                places = [array.ctypes.data + 4 * begin for array in row]
-                places += [None] * (4 - len(places))
-                parts.append(Part(*places, min(PART, size - begin)))
-        table, numbers = (Part * len(parts))(*parts), Numbers(*NUMBERS.values())
-        alone = 1 if self.elements < 1 << 16 else threads
-        function.restype = None
-        function.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_int]
-        self.kept = table, numbers
-        given = ctypes.addressof(table), len(parts), ctypes.addressof(numbers), alone
-        return lambda: function(*given)
+    def calls(self, c):
+        """What takes turns, by name."""
+        written = [row[:1] + row[2:] for row in self.rows]
+        return {
+            "c": bound(getattr(c, self.kind), self.rows, self.threads),
+            "run": lambda: self.session.run("train"),
+            "many": lambda: self.session.run_many("train", self.empty),
+            "floor": stream(c, written, self.threads),
+        }
+
+    def of_bytes(self):
+        """What the bytes of a step are to those of the floor's."""
+        return self.moved / (2 * (len(self.rows[0]) - 1))
 
 
-def timed(function, repeats):
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    return (time.perf_counter() - start) / repeats
+def peers_of(kind, shapes, threads, wanted):
+    """Steps of other libraries, by name; None where there is none."""
+    torch = torch_with(threads)
+    found = dict.fromkeys(PEERS)
+    if torch is not None and "foreach" in wanted:
+        found["foreach"] = torch_update(torch, kind, shapes, foreach=True)
+    if torch is not None and "fused" in wanted:
+        found["fused"] = torch_update(torch, kind, shapes, fused=True)
+    if "optax" in wanted:
+        found["optax"] = optax_update(kind, shapes)
+    return {name: call for name, call in found.items() if call is not None}
 
 
-def floor(c, threads):
-    """Seconds per byte of updates in place."""
-    size = 1 << 26
-    memory = Arrays(size).take((size,), np.random.default_rng(0))
-    parts = [Part(memory.ctypes.data + 4 * i, None, None, None, PART) for i in range(0, size, PART)]
-    table, numbers = (Part * len(parts))(*parts), Numbers(*NUMBERS.values())
-    given = ctypes.byref(table), ctypes.c_long(len(parts)), ctypes.byref(numbers), ctypes.c_int(threads)
-    c.stream(*given)
-    return min(timed(lambda: c.stream(*given), 3) for _ in range(5)) / (8 * size)
-
-
-def measure(update, rounds):
-    """Seconds per step of C, of run, and of run_many, a triple per round."""
-    empty = [{}] * max(1, min(1000, 40_000_000 // update.elements))
-    calls = {
-        "c": update.run_c,
-        "run": lambda: update.session.run("train"),
-        "many": lambda: update.session.run_many("train", empty),
-    }
-    once = {name: timed(call, 2) for name, call in calls.items()}
-    found = []
-    for _ in range(rounds):
-        row = {name: timed(call, max(1, int(0.03 / once[name]))) for name, call in calls.items()}
-        row["many"] /= len(empty)
-        found.append(row)
-    return found
+def measured(c, name, kind, arguments):
+    """The cells of a row."""
+    update = Update(kind, SETS[name], arguments.threads)
+    peers = peers_of(kind, SETS[name], arguments.threads, arguments.peers)
+    rounds = turns(update.calls(c) | peers, arguments.rounds)
+    for row in rounds:
+        row["many"] /= len(update.empty)
+        row["floor"] *= update.of_bytes()
+    cells = [f"{median(rounds, 'c') * 1e3:.4g}"]
+    cells += [f"{ratio(rounds, *pair):.2f}" for pair in (("c", "floor"), ("run", "c"), ("many", "c"))]
+    cells.append(f"{statistics.median(row['run'] - row['c'] for row in rounds) * 1e6:.1f}")
+    return cells + [f"{ratio(rounds, peer, 'run'):.2f}" if peer in peers else "none" for peer in PEERS]
 
 
 def main():
     parser = argparse.ArgumentParser(description="Times optimizer updates against C.")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     lf.set_num_threads(arguments.threads)
     c = library()
-    per_byte = floor(c, arguments.threads)
-    print(f"floor: {1e-9 / per_byte:.1f} GB/s read and written in place, {arguments.threads} threads\n")
-    print("| tensors | update | C ms | C / floor | run / C | run_many / C | run - C us |")
-    print("|---|---|---|---|---|---|---|")
+    heads = ["tensors", "update", "C ms", "C / floor", "run / C", "run_many / C", "run - C us"]
+    heads += [f"{text} / run" for text in PEERS.values()]
+    print("|", " | ".join(heads), "|")
+    print("|" + "---|" * len(heads))
     for name in arguments.sets:
         for kind in arguments.kinds:
-            update = Update(c, kind, SETS[name], arguments.threads)
-            rounds = measure(update, arguments.rounds)
-            middle = {key: statistics.median(r[key] for r in rounds) for key in ("c", "run", "many")}
-            run, many = (statistics.median(r[key] / r["c"] for r in rounds) for key in ("run", "many"))
-            least = per_byte * 4 * update.moved * update.elements
-            cells = [f"{middle['c'] * 1e3:.4g}", f"{middle['c'] / least:.2f}", f"{run:.2f}", f"{many:.2f}"]
-            apart = (middle["run"] - middle["c"]) * 1e6
-            print("|", " | ".join([name, kind, *cells, f"{apart:.1f}"]), "|", flush=True)
+            print("|", " | ".join([name, kind, *measured(c, name, kind, arguments)]), "|", flush=True)
 
 
 if __name__ == "__main__":
