@@ -101,20 +101,27 @@ class Plan:
                 message("precision: the cpu backend computes as the plan says", hint='backend="numpy"')
             )
         if precision is None and name != "numpy":
-            try:
-                # here, because a plan runs where llvmlite is not installed
-                from lazyflow.runtime.backends.cpu.cpu import CpuBackend
-            except ModuleNotFoundError as error:
-                if error.name not in ("llvmlite", "llvmlite.binding", "scipy"):
-                    raise
-                if name == "cpu":
-                    raise ArgumentError(
-                        message(f"the cpu backend needs {error.name}", hint="pip install llvmlite scipy")
-                    ) from error
-                _say_once(f"{error.name} is not installed: plans run on the numpy backend, which is slower")
-            else:
-                return CpuBackend(self.document, self.constants)
+            made = self._compiled()
+            if not isinstance(made, str):
+                return made
+            if name == "cpu":
+                raise ArgumentError(message(f"the cpu backend needs {made}", hint='backend="numpy"'))
+            _say_once(f"there is no {made} here: plans run on the numpy backend, which is slower")
         return NumpyBackend(self.document, self.constants, precision)
+
+    def _compiled(self) -> Backend | str:
+        """The cpu backend, or what it lacks."""
+        try:
+            # here, because a plan runs where llvmlite is not installed
+            from lazyflow.runtime.backends.cpu.cpu import CpuBackend
+            from lazyflow.runtime.backends.cpu.support import lacking
+
+            return lacking(self.document) or CpuBackend(self.document, self.constants)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in ("llvmlite", "scipy"):
+                raise
+            return f"{package} (pip install llvmlite scipy)"
 
     def save(self, path: str | os.PathLike[str], state: Session | Mapping[str, Array] | None = None) -> None:
         """Write the plan to a .lfplan file: all that is needed to run it, without the code that built it.

@@ -1,0 +1,125 @@
+"""Code for other processors than this host's: LLVM makes objects of all that the backend writes."""
+
+import platform
+import re
+import sys
+
+import llvmlite.binding as llvm
+import pytest
+
+import lazyflow as lf
+from lazyflow import nn, optim
+from lazyflow.runtime.backends.cpu.driver import driver_text
+from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, module_text
+from lazyflow.runtime.backends.cpu.program import program_tasks
+from lazyflow.runtime.backends.cpu.tasks import Module
+
+ARM, APPLE, INTEL = "aarch64-unknown-linux-gnu", "arm64-apple-darwin", "x86_64-unknown-linux-gnu"
+TARGETS = [
+    (ARM, "generic"),
+    (ARM, "neoverse-n1"),
+    (APPLE, "apple-m1"),
+    (INTEL, "x86-64-v2"),
+    (INTEL, "x86-64-v3"),
+]
+_CALL = re.compile(r"^\s+(?:callq?|bl|b|jmp)\s+([A-Za-z_][\w.]*)(?:@PLT)?$", re.MULTILINE)
+# what the process that runs the code has for sure: the C library
+_LIBRARY = {
+    "syscall",
+    "usleep",
+    "sched_yield",
+    "clock_gettime",
+    "memset",
+    "memcpy",
+    "memmove",
+    "bzero",
+    "fmaf",
+    "fma",
+}
+_LIBRARY |= {
+    "cos",
+    "sin",
+    "pow",
+    "fmod",
+    "fmodf",
+    "ceilf",
+    "ceil",
+    "floorf",
+    "floor",
+    "rintf",
+    "rint",
+    "roundevenf",
+    "truncf",
+    "trunc",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_targets():
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def assembly(text, triple, cpu):
+    """The assembly of a module for another processor."""
+    module = llvm.parse_assembly(text)
+    module.triple = triple
+    module.verify()
+    return (
+        llvm.Target.from_triple(triple)
+        .create_target_machine(cpu=cpu, opt=2, codemodel="small")
+        .emit_assembly(module)
+    )
+
+
+def outside(code, triple):
+    """The functions that it calls and does not define."""
+    mangled = int("darwin" in triple)  # one more underscore
+    defined = set(re.findall(r'^"?([A-Za-z_][\w.]*)"?:', code, re.MULTILINE))
+    called = {name for name in _CALL.findall(code) if not name.startswith(("L", ".L"))}
+    return {name[mangled:] for name in called - defined}
+
+
+def model(dtype):
+    """A plan with kernels of all kinds: rows, columns, draws, indices, products, batched updates."""
+    with lf.Graph("model") as graph:
+        words, labels = (
+            lf.placeholder("words", ("batch", 6), lf.int64),
+            lf.placeholder("labels", ("batch",), lf.int64),
+        )
+        table = lf.Parameter(nn.init.normal(), (20, 24), name="table", dtype=dtype)
+        layers = nn.Sequential(
+            nn.LayerNorm(24, dtype=dtype), nn.Linear(24, 24, dtype=dtype), nn.GELU(), nn.Dropout(0.5)
+        )
+        hidden = layers(nn.functional.embedding(words, table)).mean(axis=1)
+        loss = nn.functional.cross_entropy(hidden, labels)
+        optimizer = optim.LAMB([table, *layers.parameters()], lr=1e-3)
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optimizer.step()
+    return lf.compile(graph)
+
+
+def written(plan, wide):
+    module = Module(wide)
+    for program in plan.document.programs:
+        program_tasks(program, module)
+    return module_text(module.written())
+
+
+@pytest.mark.parametrize("dtype", [lf.float32, lf.float16, lf.bfloat16], ids=str)
+@pytest.mark.parametrize(("triple", "cpu"), TARGETS)
+def test_kernels_compile_for_other_processors(triple, cpu, dtype):
+    code = assembly(written(model(dtype), wide=False), triple, cpu)
+    assert outside(code, triple) <= _LIBRARY | (
+        {"__extendhfsf2", "__truncsfhf2"} if cpu == "x86-64-v2" else set()
+    )
+
+
+@pytest.mark.parametrize(("triple", "cpu"), TARGETS)
+def test_driver_compiles_for_other_processors(triple, cpu, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: triple.split("-")[0])
+    monkeypatch.setattr(sys, "platform", "darwin" if "darwin" in triple else "linux")
+    code = assembly(driver_text() + ATTRIBUTES, triple, cpu)
+    assert outside(code, triple) <= _LIBRARY
+    assert ("syscall" in outside(code, triple)) == ("linux" in triple)
