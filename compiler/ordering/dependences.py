@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-
-import networkx as nx
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from lazyflow.compiler import primitives
 from lazyflow.compiler.fusion.sources import is_view, memory_of
 from lazyflow.compiler.graph import Op, Program, Value, Variable
 from lazyflow.compiler.placement.layout import base_of
 from lazyflow.runtime.dimensions import Size
+
+After: TypeAlias = dict[int, dict[int, None]]  # the graph of kernels: a set that keeps its order per node
 
 BARRIER = -1  # the node between the last op that can fail and the first effect
 
@@ -57,16 +58,20 @@ class Dependences:
                     found.append((reader, writer, variable))
         return found
 
-    def graph(self, hazards: Iterable[tuple[int, int, Variable]]) -> nx.DiGraph[int]:
-        """The graph of kernels: an edge from each instruction to those that must come after it."""
-        graph: nx.DiGraph[int] = nx.DiGraph()
-        graph.add_nodes_from(range(len(self.ops)))
-        graph.add_edges_from((n, number) for number, needed in enumerate(self.inputs) for n in needed)
-        graph.add_edges_from((reader, writer) for reader, writer, _ in hazards)
-        graph.add_edges_from(self._effects_after_failures())
+    def after(self, hazards: Iterable[tuple[int, int, Variable]]) -> After:
+        """The graph of kernels: for each instruction those that must come after it."""
+        failures = self._effects_after_failures()
+        after: After = {number: {} for number in range(len(self.ops))}
+        if failures:
+            after[BARRIER] = {}
+        for number, needed in enumerate(self.inputs):
+            for before in needed:
+                after[before][number] = None
         prints = [self.numbers[op] for op in self.program.effects if op.primitive is primitives.print_]
-        graph.add_edges_from(itertools.pairwise(prints))
-        return graph
+        waits = ((reader, writer) for reader, writer, _ in hazards)
+        for before, number in itertools.chain(waits, failures, itertools.pairwise(prints)):
+            after[before][number] = None
+        return after
 
     def _effects_after_failures(self) -> list[tuple[int, int]]:
         effects = [number for number, op in enumerate(self.ops) if op.primitive.effect]
@@ -107,6 +112,29 @@ def _checked(op: Op) -> tuple[Value, Size]:
     return value, size
 
 
-def cycles(graph: nx.DiGraph[int]) -> Sequence[set[int]]:
+def waiting(after: After) -> dict[int, int]:
+    """For each node of a graph of kernels how many come before it."""
+    counts = dict.fromkeys(after, 0)
+    for following in after.values():
+        for node in following:
+            counts[node] += 1
+    return counts
+
+
+def cycles(after: After) -> list[set[int]]:
     """The sets of nodes that cannot be ordered."""
+    left = waiting(after)
+    free = [node for node, before in left.items() if not before]
+    while free:
+        node = free.pop()
+        del left[node]
+        for following in after[node]:
+            left[following] -= 1
+            if not left[following]:
+                free.append(following)
+    if not left:
+        return []
+    import networkx as nx  # it takes longer to load than most graphs to compile, and few have a circle
+
+    graph = nx.DiGraph((node, following) for node in left for following in after[node] if following in left)
     return [nodes for nodes in nx.strongly_connected_components(graph) if len(nodes) > 1]

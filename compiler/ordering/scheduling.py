@@ -5,17 +5,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-import networkx as nx
-
 from lazyflow.compiler.graph import Op, Value
-from lazyflow.compiler.ordering.dependences import BARRIER, Dependences
+from lazyflow.compiler.ordering.dependences import BARRIER, After, Dependences, waiting
 from lazyflow.compiler.placement.arena import typical
 from lazyflow.compiler.placement.layout import base_of, count
 
 _FEW = 8  # users: with more, a value is not freed by the choice between two of them
 
 
-def schedule(dependences: Dependences, graph: nx.DiGraph[int]) -> tuple[Op, ...]:
+def schedule(dependences: Dependences, after: After) -> tuple[Op, ...]:
     """The instructions in order: next is what frees more than it needs, else the earliest of the program.
 
     Where the earliest shares an input with another that could run as well, the one that needs less is first.
@@ -23,17 +21,17 @@ def schedule(dependences: Dependences, graph: nx.DiGraph[int]) -> tuple[Op, ...]
 
     Args:
         dependences: The instructions of a program.
-        graph: Their order, as far as it is given: without cycles.
+        after: Their order, as far as it is given: without cycles.
     """
-    return tuple(dependences.ops[n] for n in _Schedule(dependences, graph).run() if n != BARRIER)
+    return tuple(dependences.ops[n] for n in _Schedule(dependences, after).run() if n != BARRIER)
 
 
 class _Schedule:
     """A list schedule over numbered instructions."""
 
-    def __init__(self, dependences: Dependences, graph: nx.DiGraph[int]) -> None:
-        self._graph = graph
-        self._waiting: dict[int, int] = dict(graph.in_degree())
+    def __init__(self, dependences: Dependences, after: After) -> None:
+        self._after = after
+        self._waiting = waiting(after)
         self._done: set[int] = set()
         self._earliest: list[int] = []
         self._freeing: list[tuple[int, int]] = []
@@ -67,7 +65,7 @@ class _Schedule:
             yield number
             for value in self._inputs[number]:
                 self._use(value)
-            for following in self._graph.succ[number]:
+            for following in self._after[number]:
                 self._waiting[following] -= 1
                 if not self._waiting[following]:
                     self._enable(following)

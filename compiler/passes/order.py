@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import networkx as nx
-
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Graph, Op, Program, Value, Variable, make
 from lazyflow.compiler.ordering.dependences import Dependences, cycles, index_and_size
@@ -59,7 +57,7 @@ def order(graph: Graph) -> Graph:
         if copied or _fetched_before(program, dependences):
             ops, program = _with_copies(ops, program, copied, dependences)
             dependences = Dependences(ops, program)
-        sequence = schedule(dependences, dependences.graph(dependences.hazards()))
+        sequence = schedule(dependences, dependences.after(dependences.hazards()))
         new_ops.update(dict.fromkeys(ops))
         programs[program.name] = replace(program, order=sequence)
     return graph.replaced(list(new_ops), programs)
@@ -102,15 +100,17 @@ def _copied(dependences: Dependences) -> set[tuple[Op, Variable]]:
         if dependences.writers.get(variable) == number and not _assigns_itself(op)
     }
     hazards = dependences.hazards()
-    graph = dependences.graph(hazards)
-    while circles := cycles(graph):
-        graph = nx.DiGraph(graph.subgraph(set().union(*circles)))
+    after = dependences.after(hazards)
+    while circles := cycles(after):
+        after = {node: {n: None for n in after[node] if n in nodes} for nodes in circles for node in nodes}
         for nodes in circles:
             inside = [hazard for hazard in hazards if hazard[0] in nodes and hazard[1] in nodes]
             first = inside[0][2]
             gone = [hazard for hazard in inside if hazard[2] is first]
-            graph.remove_edges_from((reader, writer) for reader, writer, _ in gone)
             hazards = [hazard for hazard in hazards if hazard not in gone]
+            still = {(reader, writer) for reader, writer, _ in hazards}
+            for pair in {(reader, writer) for reader, writer, _ in gone} - still:
+                del after[pair[0]][pair[1]]
             copied.update((dependences.ops[reader], variable) for reader, _, variable in gone)
     return copied
 

@@ -214,9 +214,9 @@ def lower_bound(spans: Sequence[Span], instructions: int) -> list[Size]:
     table = np.zeros((instructions + 2, len(columns)), np.int64)
     where, which, amounts = (np.array(each) for each in zip(*changes, strict=True))
     np.add.at(table, (where, which), amounts)
-    totals = np.unique(np.cumsum(table, axis=0), axis=0)
+    totals = np.cumsum(table, axis=0)
     weights = np.array([float(TYPICAL) ** len(monomial) for monomial in columns])
-    rows = _maximal(totals[np.argsort(-(totals @ weights), kind="stable")])
+    rows = _maximal(totals[np.lexsort([*totals.T[::-1], -(totals @ weights)])])
     sizes = sorted((_polynomial(row, list(columns)) for row in rows), key=typical, reverse=True)
     return [size for n, size in enumerate(sizes) if not any(at_least(larger, size) for larger in sizes[:n])]
 
