@@ -1,14 +1,15 @@
-"""BLAS by pointer: scipy.linalg.cython_blas, without the scipy.linalg package, which is slow to start."""
+"""BLAS by pointer: that of scipy.linalg.cython_blas, without its packages, which are slow to start."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.machinery
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 NAMES = ("sgemm", "dgemm")
+_SPELLINGS = ("scipy_{}_", "{}_")  # in libraries whose sizes have 32 bits
 _SETTINGS = ("scipy_openblas_{}_num_threads", "openblas_{}_num_threads")
 _SUFFIXES = ("", "64_")
 
@@ -23,44 +24,40 @@ class Blas:
     """
 
     def __init__(self) -> None:
-        self._module = _cython_blas()  # unloading it would leave the addresses dangling
-        self.functions = [_address(self._module.__pyx_capi__[name]) for name in NAMES]
-        self.setters = _thread_setters(self._module)
+        path = _path()
+        library = ctypes.CDLL(path) if path is not None else None
+        functions = _symbols(library, [[s.format(name) for name in NAMES] for s in _SPELLINGS])
+        if library is None or functions is None:
+            from scipy.linalg import cython_blas  # laid out, or linked, in a way that we do not know
+
+            library = ctypes.CDLL(cython_blas.__file__)
+            capsules = vars(cython_blas)["__pyx_capi__"]
+            functions = [_address(capsules[name]) for name in NAMES]
+        self._library = library  # unloading it would leave the addresses dangling
+        self.functions = functions
+        spellings = [[p.format(verb) + s for verb in ("set", "get")] for p in _SETTINGS for s in _SUFFIXES]
+        self.setters = _symbols(library, spellings) or [0, 0]
 
 
-def _thread_setters(module: ModuleType) -> tuple[int, int]:
-    """Looked up from the module's own library, which looks into those that it is linked with."""
-    library = ctypes.CDLL(module.__file__)
-    for pattern in _SETTINGS:
-        for suffix in _SUFFIXES:
-            names = [pattern.format(verb) + suffix for verb in ("set", "get")]
-            found = [getattr(library, name, None) for name in names]
-            addresses = [ctypes.cast(f, ctypes.c_void_p).value or 0 for f in found if f is not None]
-            if len(addresses) == len(names):
-                return addresses[0], addresses[1]
-    return 0, 0
-
-
-def _cython_blas() -> ModuleType:
+def _path() -> str | None:
+    """The file of scipy.linalg.cython_blas, found without an import."""
     spec = importlib.util.find_spec("scipy")
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             path = Path(folder) / "linalg" / f"cython_blas{suffix}"
             if path.exists():
-                return _load_extension(path)
-    from scipy.linalg import cython_blas  # laid out in a way that we do not know
-
-    return cython_blas
+                return str(path)
+    return None
 
 
-def _load_extension(path: Path) -> ModuleType:
-    loader = importlib.machinery.ExtensionFileLoader("scipy.linalg.cython_blas", str(path))
-    spec = importlib.util.spec_from_loader("scipy.linalg.cython_blas", loader)
-    if spec is None:
-        raise ImportError(f"cannot load {path.name}")
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+def _symbols(library: ctypes.CDLL | None, spellings: Sequence[Sequence[str]]) -> list[int] | None:
+    """The addresses of the first names that are all in the library, or in those that it is linked with."""
+    for names in spellings:
+        found = [getattr(library, name, None) for name in names]
+        addresses = [ctypes.cast(f, ctypes.c_void_p).value or 0 for f in found if f is not None]
+        if len(addresses) == len(names):
+            return addresses
+    return None
 
 
 def _address(capsule: object) -> int:
