@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -13,6 +12,8 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: if the file cannot be written; ``path`` is as it was.
     """
+    import tempfile  # a process that only reads does not need it
+
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     aside = Path(name)
     try:

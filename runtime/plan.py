@@ -6,21 +6,19 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.archive import fingerprint, read_archive, write_archive
 from lazyflow.runtime.backends.backend import Backend
-from lazyflow.runtime.backends.numpy import NumpyBackend
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, message
-from lazyflow.runtime.inspect.drawing import draw
-from lazyflow.runtime.inspect.listing import listing
-from lazyflow.runtime.inspect.reasons import explain
-from lazyflow.runtime.inspect.summary import Summary, summarize
 from lazyflow.runtime.session import Session
 from lazyflow.runtime.verify import verify, verify_arrays
+
+if TYPE_CHECKING:
+    from lazyflow.runtime.inspect.summary import Summary
 
 Array: TypeAlias = NDArray[Any]
 
@@ -40,6 +38,9 @@ def _say_once(text: str) -> None:
 
 class Plan:
     """A compiled graph: a verified document, its constants, and the state that was saved along, if any.
+
+    What a plan is looked into with, and each backend, is imported where it is asked for: a process that loads
+    a plan and runs it starts without the others.
 
     Args:
         document: The plan's document.
@@ -107,6 +108,8 @@ class Plan:
             if name == "cpu":
                 raise ArgumentError(message(f"the cpu backend needs {made}", hint='backend="numpy"'))
             _say_once(f"there is no {made} here: plans run on the numpy backend, which is slower")
+        from lazyflow.runtime.backends.numpy import NumpyBackend
+
         return NumpyBackend(self.document, self.constants, precision)
 
     def _compiled(self) -> Backend | str:
@@ -163,6 +166,8 @@ class Plan:
         Raises:
             ArgumentError: if the plan has no dimension of that name, or a value is no size.
         """
+        from lazyflow.runtime.inspect.summary import summarize
+
         return summarize(self.document, dimensions)
 
     def explain(self, about: str = "") -> str:
@@ -171,6 +176,8 @@ class Plan:
         Args:
             about: Only the reasons in whose op, code or text this occurs; all unless given.
         """
+        from lazyflow.runtime.inspect.reasons import explain
+
         return explain(self.document, about)
 
     def draw(self, path: str | os.PathLike[str]) -> None:
@@ -180,9 +187,13 @@ class Plan:
             ArgumentError: if the suffix is neither.
             OSError: if the file cannot be written.
         """
+        from lazyflow.runtime.inspect.drawing import draw
+
         draw(self.document, path)
 
     def __str__(self) -> str:
+        from lazyflow.runtime.inspect.listing import listing
+
         return listing(self.document)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,7 +33,7 @@ def as_array(value: object, dtype: DType, rank: int, what: str, error: Refusal) 
     """
     if rank == 0 and isinstance(value, bool | int | float | np.generic):
         return _number(value, dtype, what, error)
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):  # whose mask would be lost
+    if not isinstance(value, np.ndarray) or _is_masked(value):  # the mask would be lost
         raise error(_no_array(value, dtype, rank, what))
     if not np.can_cast(value.dtype, dtype, "safe"):
         raise error(
@@ -45,6 +44,11 @@ def as_array(value: object, dtype: DType, rank: int, what: str, error: Refusal) 
             )
         )
     return value
+
+
+def _is_masked(array: Array) -> bool:
+    # asked of subclasses only, because numpy loads numpy.ma when it is first named
+    return type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray)
 
 
 def in_place(array: object, dtype: DType, what: str, error: Refusal) -> Array:
@@ -107,6 +111,8 @@ def spelled(dtype: DType) -> str:
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """A hint that names the known name that is most like ``name``, or None."""
+    from difflib import get_close_matches  # a process without mistakes does not need it
+
     matches = get_close_matches(name, list(known), 1)
     return f"did you mean {matches[0]!r}?" if matches else None
 

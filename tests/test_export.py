@@ -23,7 +23,8 @@ RECEIVER = """
     session = load_plan(sys.argv[1]).session(backend=sys.argv[3])
     losses = [session.run("train", x=x, y=y)["loss"] for x, y in zip(feeds["x"], feeds["y"])]
     np.savez(sys.argv[4], losses=losses, **session.state_dict())
-    loaded = ("networkx", "lazyflow.graph", "lazyflow.compiler", "lazyflow.optim", "scipy.linalg")
+    loaded = ("networkx", "lazyflow.graph", "lazyflow.compiler", "lazyflow.optim", "scipy", "numpy.ma")
+    loaded += ("lazyflow.runtime.inspect", "lazyflow.runtime.backends.numpy")[: 1 + (sys.argv[3] == "cpu")]
     print([name for name in loaded if name in sys.modules])
 """
 

@@ -247,6 +247,30 @@ def test_the_runtime_loads_neither_front_nor_compiler_nor_their_packages():
     assert not loaded & {"networkx", "scipy", "llvmlite", "cupy", "rich", "typer"}
 
 
+JOB = """
+import numpy as np
+import lazyflow as lf
+from lazyflow import nn, optim
+with lf.Graph("job") as graph:
+    x = lf.placeholder("x", ("batch", 8))
+    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 1))
+    loss = nn.functional.mse_loss(model(x), x[:, :1])
+    optimizer = optim.Adam(model.parameters())
+    scheduler = optim.lr_scheduler.CosineDecayLR(optimizer, 10)
+    with graph.program("train"):
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+lf.compile(graph).session("cpu").run("train", x=np.ones((2, 8), np.float32))
+"""
+
+
+def test_a_training_job_loads_no_package_that_it_does_not_need():
+    """Each of these takes as long to load as a small graph to compile; BLAS comes without its package."""
+    slow = {"networkx", "importlib.metadata", "scipy", "numpy.ma", "lazyflow.runtime.backends.numpy"}
+    assert not loaded_after(JOB) & slow
+
+
 def test_import_lazyflow_loads_nothing_of_ours():
     assert loaded_after("import lazyflow") & MODULES.keys() == {"lazyflow"}
 

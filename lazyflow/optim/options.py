@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from copy import copy
-from difflib import get_close_matches
 from inspect import Parameter, Signature
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
 
@@ -291,6 +290,8 @@ class Declared:
         try:
             bound = cls.__signature__.bind(*args, **kwargs)
         except TypeError as error:
+            from difflib import get_close_matches  # a process without mistakes does not need it
+
             names = list(cls.__signature__.parameters)
             near = [get_close_matches(name, names, 1) for name in kwargs if name not in names]
             hint = f"did you mean {near[0][0]!r}?" if near and near[0] else None

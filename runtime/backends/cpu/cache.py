@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -60,7 +59,9 @@ class Cache:
         return code
 
     def _write(self, path: Path, code: bytes) -> None:
-        from filelock import FileLock  # only a process that compiles needs it
+        import tempfile  # only a process that compiles needs these two
+
+        from filelock import FileLock
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "lock"):
