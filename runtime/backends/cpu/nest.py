@@ -145,11 +145,17 @@ def _contiguous(accesses: list[Read], first: int, second: int, extent: Size) -> 
 
 
 def _choose_lanes(nest: Nest) -> None:
-    """Lanes run along the axis on which most accesses move by one element, the last of equals."""
-    score = [
-        sum(a.strides[axis] == 1 for a in (*nest.reads, *nest.writes)) for axis in range(len(nest.extents))
-    ]
-    nest.lane_axis = max(range(len(score)), key=lambda axis: (score[axis], axis))
+    """Lanes run along the axis on which most accesses move by one element, the last of equals.
+
+    What does not move along the inner axes is accessed once for all of them: it counts only among equals.
+    """
+    accesses = [*nest.reads, *nest.writes]
+    each = [a for a in accesses if nest.inner == 0 or any(s != 0 for s in a.strides[nest.outer :])]
+
+    def score(axis: int) -> tuple[int, int, int]:
+        return _adjacent(each, axis), _adjacent(accesses, axis), axis
+
+    nest.lane_axis = max(range(len(nest.extents)), key=score)
     extent = nest.extents[nest.lane_axis]
     if nest.columns:
         nest.width = COLUMN_LANES  # each column is a sum of its own, whatever the lanes
@@ -167,6 +173,10 @@ def _choose_lanes(nest: Nest) -> None:
         for access in (*nest.reads, *nest.writes):
             access.strides = [access.strides[a] for a in order]
         nest.inner, nest.lane_axis = 1, len(order) - 1
+
+
+def _adjacent(accesses: list[Read], axis: int) -> int:
+    return sum(access.strides[axis] == 1 for access in accesses)
 
 
 def _find_levels(nest: Nest) -> None:

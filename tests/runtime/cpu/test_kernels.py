@@ -9,6 +9,7 @@ from documents import Program, call, contiguous, literal, plan, variable
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.jit import Machine
 from lazyflow.runtime.backends.cpu.lanes import READINGS
+from lazyflow.runtime.backends.cpu.nest import Read, make_nest
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
 from lazyflow.runtime.scalars import SCALARS
@@ -257,6 +258,13 @@ def test_large_sum_is_made_of_blocks(size):
     compare(p, {"x": normal(2, size // 2), "scale": np.float32(0.5)}, rtol=1e-5)
     functions = {task.function for task in program_tasks(p.done(), Module()).tasks}
     assert len(functions) == (3 if size % 16384 else 2)
+
+
+def test_results_of_rows_do_not_turn_the_lanes_away_from_what_is_read():
+    rows, columns = Read(dtypes.float32, [1000, 1]), Read(dtypes.float32, [1, 0])
+    body = (call("mul", 0, 0), call("reduce_sum", 0), call("reduce_sum", 1))
+    nest = make_nest((4000, 1000), 1, [rows], [columns, columns], body, [2, 3])
+    assert not nest.columns
 
 
 def test_large_reduction_that_feeds_elements_is_not_split():
