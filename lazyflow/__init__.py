@@ -24,9 +24,14 @@ def _is_submodule(name: str) -> bool:
 
 
 class _Package(ModuleType):
-    """Keeps ``lazyflow.compile`` the function also after the module ``lazyflow/compile.py`` is imported."""
+    """Keeps ``lazyflow.compile`` the function also after the module ``lazyflow/compile.py`` is imported.
+
+    And it keeps ``lazyflow.tensor`` a missing name, which has a hint: to call a module has none.
+    """
 
     def __setattr__(self, name: str, value: object) -> None:
+        if name == "tensor":
+            return
         if name in _MODULES and not _is_submodule(name) and isinstance(value, ModuleType):
             value = getattr(value, name)
         super().__setattr__(name, value)

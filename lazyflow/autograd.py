@@ -81,11 +81,12 @@ def backward(loss: Tensor) -> None:
         loss: Floating scalar.
 
     Raises:
-        GraphError: outside of a program.
+        GraphError: outside of a program; if optimizers took the gradients of all these parameters already.
         GradientError: if the loss is no floating scalar, or depends on no Parameter.
     """
     graph = _check_loss(loss, "backward", None)
-    gathered = graph.program_for("loss.backward()").gradient_values
+    program = graph.program_for("loss.backward()")
+    gathered = program.gradient_values
     stored = _trainable(loss)
     if not stored:
         raise GradientError(
@@ -94,6 +95,17 @@ def backward(loss: Tensor) -> None:
                 loss=loss.describe(),
                 here=f"at {user_line()}",
                 hint="lf.Parameter makes one; lf.gradients differentiates by any Tensor",
+            )
+        )
+    taken = [program.taken_at.get(variable) for variable in stored.values()]
+    if all(taken):
+        raise GraphError(
+            message(
+                f"backward: no step of program {program.ir.name!r} would see these gradients",
+                loss=loss.describe(),
+                step=f"at {taken[0]}",
+                here=f"at {user_line()}",
+                hint="call loss.backward() before optimizer.step()",
             )
         )
     with uncollected():

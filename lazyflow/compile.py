@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,9 @@ def compile(graph: Graph, skip: Collection[str] = ()) -> Plan:
         graph: The graph, with at least one program.
         skip: Names of optional passes to leave out: "fold_constants", "simplify", "merge_common", "fuse",
             "batch_updates". The numbers are the same, only slower.
+
+    Warns:
+        UserWarning: of a scheduler that no program steps.
 
     Returns:
         The Plan. Compiling a frozen graph again gives an equal one.
@@ -96,6 +100,9 @@ def _finish(graph: Graph) -> None:
         _add_init(graph)
         count_runs(graph)
     _name_variables(graph)
+    for scheduler in [each for optimizer in graph.optimizers for each in optimizer.idle_schedulers()]:
+        text = f"{scheduler!r}: no program calls its step(), so that it stays where it begins"
+        warnings.warn(text, stacklevel=3)
     graph.ir.variables.extend(graph.variables)
     graph.ir.optimizers.extend(optimizer.table() for optimizer in graph.optimizers)
 

@@ -25,6 +25,7 @@ class ProgramContext:
         self.gradient_values: dict[ir.Variable, Value] = {}
         self.next_values: dict[ir.Variable, Value] = {}
         self.assigned_at: dict[ir.Variable, str] = {}
+        self.taken_at: dict[ir.Variable, str] = {}  # where an optimizer's step took the gradients
         self.closing: list[
             Callable[[], None]
         ] = []  # run when the block ends, while the program is still open

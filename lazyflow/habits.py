@@ -21,6 +21,18 @@ OF_TENSORS = {
     "view": "tensor.reshape(*shape)",
 }
 
+_RATE = "fetches={'lr': optimizer.lr} while it trains, scheduler.curve(steps) without training"
+
+OF_OPTIM = {
+    "add_param_group": "give all groups at once: optim.Adam([{'params': a}, {'params': b, 'lr': 0.1}])",
+    "get_last_lr": _RATE,
+    "get_lr": _RATE,
+    "load_state_dict": "session.load_state_dict(values), or session.restore(path): a session holds the state",
+    "print_lr": "verbose=True, where the scheduler is made",
+    "state_dict": "session.state_dict(), or session.save(path): a session holds the state",
+    "zero_grad": "nothing: every run makes its gradients anew",
+}
+
 OF_LAZYFLOW = {
     "array": _ARRAYS,
     "asarray": _ARRAYS,
@@ -34,5 +46,6 @@ OF_LAZYFLOW = {
     "manual_seed": "plan.session(seed=1)",
     "no_grad": "nothing: a program without backward() makes no gradients",
     "save": "session.save(path) for a checkpoint, plan.save(path, session) for a plan",
+    "tensor": _ARRAYS,
     "unsqueeze": "lf.expand_dims(tensor, axis)",
 }

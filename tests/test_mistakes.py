@@ -142,6 +142,7 @@ def test_a_refused_program_takes_no_name():
         ("SGD", "lazyflow.optim.SGD"),
         ("StepLR", "lazyflow.optim.lr_scheduler.StepLR"),
         ("manual_seed", "plan.session(seed=1)"),
+        ("tensor", "feed the NumPy array as it is; lf.constant(array)"),
         ("save", "session.save(path) for a checkpoint"),
     ],
 )
@@ -153,7 +154,7 @@ def test_a_name_of_another_package_or_system_tells_what_to_write(name, hint):
 def test_no_hint_speaks_of_a_name_that_exists():
     assert not [name for name in habits.OF_LAZYFLOW if name in lf.__all__]
     assert not [name for name in habits.OF_TENSORS if hasattr(lf.Tensor, name)]
-    for hint in [*habits.OF_LAZYFLOW.values(), *habits.OF_TENSORS.values()]:
+    for hint in [*habits.OF_LAZYFLOW.values(), *habits.OF_TENSORS.values(), *habits.OF_OPTIM.values()]:
         assert all(hasattr(lf, name) for name in re.findall(r"\blf\.(\w+)", hint))
 
 
@@ -171,3 +172,46 @@ def test_hints_for_foreign_names_leave_tensors_as_they_are():
         assert not hasattr(x, "__deepcopy__")
         assert repr(copy(x)) == repr(x) == f"{x}"
         assert deepcopy(nn.Linear(3, 3)).weight.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("zero_grad", "every run makes its gradients anew"),
+        ("state_dict", "session.state_dict()"),
+        ("get_last_lr", "optimizer.lr"),
+    ],
+)
+def test_optimizers_and_schedulers_tell_what_replaces_a_method(name, hint):
+    optimizer = optim.SGD([lf.Parameter([1.0])], lr=0.1)
+    for missing in (optimizer, optim.lr_scheduler.StepLR(optimizer, 10)):
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}'[^!]*hint [^!]*{re.escape(hint)}"):
+            getattr(missing, name)
+
+
+def test_backward_after_the_step_is_refused_where_nothing_would_see_it():
+    graph, loss = programs_graph()
+    w, v = lf.Parameter([1.0]), lf.Parameter([1.0])
+    with graph:
+        loss, other = lf.sum(w * w), lf.sum(w * v)
+        optimizer = optim.SGD([w], lr=0.1)
+        with graph.program("train") as program:
+            loss.backward()
+            optimizer.step()
+            with pytest.raises(lf.GraphError, match=r"no step of program 'train'[^!]*before optimizer.step"):
+                loss.backward()
+            other.backward()  # the gradient of v is still free
+            assert v in program.gradients
+
+
+def test_scheduler_that_no_program_steps_is_told():
+    with lf.Graph() as graph:
+        w = lf.Parameter([1.0], name="w")
+        optimizer = optim.SGD([w], lr=0.1)
+        optim.lr_scheduler.StepLR(optimizer, 10)
+        with graph.program("train"):
+            lf.sum(w * w).backward()
+            optimizer.step()
+    with pytest.warns(UserWarning, match="StepLR of 'sgd'.*no program calls its step") as caught:
+        lf.compile(graph)
+    assert caught[0].filename == __file__

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Mapping
 from copy import copy
 from inspect import Parameter, Signature
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 
+from lazyflow.habits import OF_OPTIM
+from lazyflow.location import user_line
 from lazyflow.runtime.dtypes import bool_, is_floating
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SymbolicError, message
 from lazyflow.tensor import Tensor
@@ -279,6 +281,14 @@ class Declared:
         cls.options = {name: field for name, field in fields.items() if isinstance(field, Option)}
         ordered = sorted(fields.items(), key=lambda item: item[1].kw_only)
         cls.__signature__ = Signature([_parameter(name, field) for name, field in ordered])
+
+    if not TYPE_CHECKING:  # for a type checker, a name that is not declared stays an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            headline = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in OF_OPTIM:
+                headline = message(headline, here=f"at {user_line()}", hint=OF_OPTIM[name])
+            raise AttributeError(headline, name=name, obj=self)
 
     @classmethod
     def bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any], here: str) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class Schedule(Protocol):
         """The int64 scalar that counts its steps."""
 
     @property
+    def stands_still(self) -> bool:
+        """Whether no program calls the ``step()`` that would move its clock."""
+
+    @property
     def drives(self) -> tuple[str, ...]:
         """The names of the numbers that it makes: "lr", OPTION or OPTION/INDEX."""
 
@@ -179,6 +183,10 @@ class Scheduled:
         """
         for name in dict.fromkeys(name for scheduler in self.schedulers for name in scheduler.drives):
             self.scheduler(name)
+
+    def idle_schedulers(self) -> list[Schedule]:
+        """Those whose numbers programs use, and whose clocks none moves."""
+        return [scheduler for scheduler in self.schedulers if self._scheduled and scheduler.stands_still]
 
     def value(self, name: str, index: int) -> Tensor:
         """The number of a group that this update uses: what its scheduler makes of the base.

@@ -88,6 +88,8 @@ class Stepping(Updatable, ABC):
         self._check_parameters(program, found, recipe)
         with graph.scoped(self.name), uncollected():
             self._append(Step(self, graph, program, recipe, found, found))
+        if gradients is None:
+            program.taken_at.update(dict.fromkeys((p.ir for p in found), recipe.location))
 
     def flush(self) -> None:
         """Append to the open program that an unfinished group of micro-batches is applied.

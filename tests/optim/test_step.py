@@ -99,9 +99,10 @@ def test_names_of_the_state():
     with lf.Graph() as graph:
         w = weight("layer.weight")
         optimizer = optim.AdamW([{"params": w, "lr": 0.1}], name="opt", amsgrad=True)
-        lr_scheduler.StepLR(optimizer, step_size=1)
+        scheduler = lr_scheduler.StepLR(optimizer, step_size=1)
         with graph.program("train"):
             optimizer.step({w: w * 1.0})
+            scheduler.step()
     assert set(run(graph, "train").state_dict()) == {
         "layer.weight",
         "layer.weight/exp_avg",

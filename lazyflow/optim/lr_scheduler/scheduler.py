@@ -175,6 +175,11 @@ class LRScheduler(Fields, ABC):
         return self.__dict__["clock"] is None
 
     @property
+    def stands_still(self) -> bool:
+        """Whether no program calls the ``step()`` that would move its clock."""
+        return self.reads_own_clock and not self._stepped
+
+    @property
     def drives(self) -> tuple[str, ...]:
         """The names of the numbers that it makes; its option is the first."""
         return (self.option,)
