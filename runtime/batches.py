@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazyflow.runtime.backends.backend import Ran, Steps
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.feeds import Feeds
 
 Array: TypeAlias = NDArray[Any]
 Batches: TypeAlias = Iterable[Mapping[str, object]] | Mapping[str, Array]
+Part: TypeAlias = list[Mapping[str, object]] | Mapping[str, Array]
+Read: TypeAlias = Callable[[Mapping[str, object]], tuple[Mapping[str, Array], Mapping[str, int], bool]]
+
+_MOST_RUNS = 1024  # of a group
+_MOST_BYTES = 1 << 22  # of the arrays that a group holds in place of a caller's: casts and copies
 
 
 def count_runs(batches: Mapping[str, Array], placeholders: Feeds) -> int:
@@ -40,3 +46,98 @@ def unstacked(batches: Mapping[str, Array], runs: int) -> Iterator[dict[str, Arr
     """The feeds of each run."""
     for run in range(runs):
         yield {name: array[run, ...] for name, array in batches.items()}
+
+
+def parted(batches: Iterable[Mapping[str, object]], count: int) -> Iterator[Part]:
+    """The batches, as many at a time as ``count``; an error of theirs comes after those that they gave."""
+    iterator = iter(batches)
+    part: list[Mapping[str, object]] = []
+    try:
+        for batch in iterator:
+            part.append(batch)
+            if len(part) == count:
+                yield part
+                part = []
+    except Exception:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part
+
+
+def grouped(batches: Iterable[Mapping[str, object]], read: Read) -> Iterator[Steps]:
+    """The runs of batches, those of equal sizes together.
+
+    Args:
+        batches: The feeds of each run.
+        read: Gives the arrays of a batch, the values of its dimensions, and whether the runs before it change
+            what it holds: it is asked again when they have happened.
+
+    Raises:
+        FeedError: as ``read``, when the runs before have been given out.
+    """
+    group = _Group()
+    for batch in batches:
+        try:
+            arrays, sizes, changing = read(batch)
+        except Exception:
+            yield from group.steps()
+            raise
+        if changing or sizes != group.sizes or group.full:
+            yield from group.steps()
+            group = _Group()
+            if changing:
+                arrays, sizes, _ = read(batch)
+        group.add(arrays, sizes, copied=arrays is not batch)
+        if changing:
+            yield from group.steps()
+            group = _Group()
+    yield from group.steps()
+
+
+class Results:
+    """What the runs gave so far.
+
+    Args:
+        every: Whether to keep the fetches of all of them, or of the last.
+    """
+
+    def __init__(self, every: bool) -> None:
+        self.every = every
+        self.runs = 0
+        self.fetches: list[dict[str, Array]] = []
+
+    def add(self, ran: Ran) -> None:
+        """Take what further runs gave."""
+        self.runs += ran.runs
+        if not self.every:
+            self.fetches.clear()
+        self.fetches += ran.fetches
+
+
+class _Group:
+    """Runs of equal sizes."""
+
+    def __init__(self) -> None:
+        self.sizes: Mapping[str, int] | None = None
+        self._runs: list[Mapping[str, Array]] = []
+        self._copied = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._runs) >= _MOST_RUNS or self._copied >= _MOST_BYTES
+
+    def add(self, arrays: Mapping[str, Array], sizes: Mapping[str, int], copied: bool) -> None:
+        self.sizes = sizes
+        self._runs.append(arrays)
+        if copied:
+            self._copied += sum(array.nbytes for array in arrays.values())
+
+    def steps(self) -> Iterator[Steps]:
+        """The runs, if there are any."""
+        if self._runs and self.sizes is not None:
+            moving: dict[str, Array | list[Array]] = {
+                name: [arrays[name] for arrays in self._runs] for name in self._runs[0]
+            }
+            yield Steps(len(self._runs), self.sizes, {}, moving)

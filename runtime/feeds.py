@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.backends.backend import Steps
 from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, names_of, parse
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.scalars import stored
@@ -16,6 +17,10 @@ from lazyflow.runtime.state import State
 from lazyflow.runtime.values import as_array, closest, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+
+_PLAIN = 0x0101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, of an array's flags
+_KEPT_SHAPES = 64
 
 
 class Feeds:
@@ -30,8 +35,9 @@ class Feeds:
         self.program = program
         self.rows = {feed.name: feed for feed in program.feeds}
         self.dtypes = {feed.name: stored(dtypes.ALL[feed.dtype], precision) for feed in program.feeds}
+        self._solved: dict[Shapes, dict[str, int]] = {}  # shapes that fit, and the values of the dimensions
 
-    def read(self, given: Mapping[str, object], state: State) -> tuple[dict[str, Array], dict[str, int]]:
+    def read(self, given: Mapping[str, object], state: State) -> tuple[Mapping[str, Array], dict[str, int]]:
         """The arrays that a backend may use, and the value of each dimension.
 
         Args:
@@ -41,6 +47,9 @@ class Feeds:
         Raises:
             FeedError: if a feed is missing or unknown, or does not fit its placeholder.
         """
+        known = self._solved.get(self._plain_shapes(given, state))  # type: ignore[arg-type]
+        if known is not None:
+            return given, known  # type: ignore[return-value]
         self._check_names(given)
         arrays: dict[str, Array] = {}
         for name, feed in self.rows.items():
@@ -48,24 +57,45 @@ class Feeds:
                 given[name], self.dtypes[name], len(feed.shape), f"feed {name!r}", FeedError
             )
         sizes = self._solve({name: array.shape for name, array in arrays.items()})
+        if len(self._solved) >= _KEPT_SHAPES:
+            self._solved.clear()
+        self._solved[tuple(array.shape for array in arrays.values())] = sizes
         return {name: self._usable(name, array, state) for name, array in arrays.items()}, sizes
 
+    def _plain_shapes(self, given: Mapping[str, object], state: State) -> Shapes | None:
+        """The shapes of what is given where each is an array that a backend may use as it is, else None."""
+        if len(given) != len(self.dtypes):
+            return None
+        shapes = []
+        for name, dtype in self.dtypes.items():
+            array = given.get(name)
+            if type(array) is not np.ndarray or array.dtype is not dtype:
+                return None
+            if array.flags.num & _PLAIN != _PLAIN or state.overlaps(array):
+                return None
+            shapes.append(array.shape)
+        return tuple(shapes)
+
     def read_stacked(
-        self, given: Mapping[str, object], moving: Collection[str], state: State
-    ) -> tuple[dict[str, Array], dict[str, int]]:
-        """The same for several runs: arrays in ``moving`` hold a value per run along a further first axis.
+        self, given: Mapping[str, object], stacked: Mapping[str, Array], runs: int, state: State
+    ) -> Steps:
+        """The same for several runs, of which some feeds hold a value each, along a further first axis.
 
         Args:
-            given: What the caller and the bound placeholders give; at least one run.
-            moving: The names of those that hold a value per run.
+            given: What the caller and the bound placeholders give.
+            stacked: What of that holds a value per run.
+            runs: How many runs; at least one.
             state: The variables.
 
         Raises:
             FeedError: as ``read``.
         """
-        first = {name: value[0, ...] if name in moving else value for name, value in given.items()}  # type: ignore[index]
+        first = {**given, **{name: array[0, ...] for name, array in stacked.items()}}
         arrays, sizes = self.read(first, state)
-        return arrays | {name: self._usable(name, given[name], state) for name in moving}, sizes  # type: ignore[arg-type]
+        moving: dict[str, Array | list[Array]] = {
+            name: self._usable(name, array, state) for name, array in stacked.items()
+        }
+        return Steps(runs, sizes, {n: a for n, a in arrays.items() if n not in moving}, moving)
 
     def check_bound(self, name: str, array: object) -> None:
         """Refuse an array that cannot stand for a placeholder in every run.

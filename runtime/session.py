@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.backend import Backend, Bound, Outcome
-from lazyflow.runtime.batches import Batches, count_runs, unstacked
+from lazyflow.runtime.backends.backend import Backend, Bound, Ran, Steps
+from lazyflow.runtime.batches import Batches, Part, Results, count_runs, grouped, parted, unstacked
 from lazyflow.runtime.checkpoint import read_checkpoint, write_checkpoint
 from lazyflow.runtime.errors import (
     ArgumentError,
@@ -30,7 +31,7 @@ from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
 
 Array: TypeAlias = NDArray[Any]
-Ready: TypeAlias = tuple[dict[str, Array], dict[str, int]]  # feeds, and the value of each dimension
+Ready: TypeAlias = tuple[Mapping[str, Array], dict[str, int]]  # feeds, and the value of each dimension
 
 _NOTE = "in run {} (from 0) of run_many; the runs before it have happened"
 _WHOLE = nullcontext()
@@ -87,8 +88,11 @@ class Session:
         try:
             ready = self._ready.get(program) if feeds is None and not named else None
             arrays, sizes = ready or self._read(program, placeholders, feeds, named)
-            with _WHOLE if backend.whole else _uninterrupted():
+            if backend.whole:
                 fetches, lines = backend.run(program, arrays, sizes)
+            else:
+                with _uninterrupted():
+                    fetches, lines = backend.run(program, arrays, sizes)
         finally:
             self._lock.release()
         if lines:
@@ -102,6 +106,8 @@ class Session:
         feeds: Mapping[str, object] | None,
         named: Mapping[str, object],
     ) -> Ready:
+        if feeds is None and not self._bound:
+            return placeholders.read(named, self._state)
         given = self._given(placeholders, feeds, named)
         arrays, sizes = placeholders.read(given, self._state)
         if feeds or named or any(arrays[name] is not self._bound[name] for name in arrays):
@@ -110,73 +116,95 @@ class Session:
         return ready
 
     def run_many(
-        self, program: str, batches: Batches, fetch: Literal["last", "all"] = "last"
+        self, program: str, batches: Batches, fetch: Literal["last", "all"] = "last", ahead: int = 1
     ) -> dict[str, Array] | list[dict[str, Array]]:
         """Run a program once per batch.
+
+        The runs of stacked arrays, of a list and of a tuple happen many at a time, without Python between
+        them, on backends that can. Another iterable, such as a generator, is asked for a batch when the runs
+        before it have happened: it may look at the session, set its learning rates, and fill the same arrays
+        anew. Where it does none of that, ``ahead`` batches of it can run together too.
 
         Args:
             program: The program's name.
             batches: The feeds of each run, or an array per placeholder, whose first axis is the run.
             fetch: Which runs' fetches to return.
+            ahead: How many batches to take of an iterable before they run. An error of its own comes after
+                the runs of those that it gave.
 
         Returns:
             The fetches of the last run, or a list of those of all runs.
 
         Raises:
-            ArgumentError: if there is no batch to fetch from, or ``fetch`` is neither.
+            ArgumentError: if there is no batch to fetch from, ``fetch`` is neither, or ``ahead`` is not
+                positive.
             FeedError: as in ``run``; the runs before the failing one have happened.
         """
         if fetch not in ("last", "all"):
             raise ArgumentError(f"run_many: fetch={fetch!r}; expected 'last' or 'all'")
+        if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
+            raise ArgumentError(f"run_many: ahead={ahead!r}; expected a number of batches, at least 1")
         placeholders = self._program(program)
-        results: list[dict[str, Array]] = []
-        stacked = batches if isinstance(batches, Mapping) else None
-        runs = count_runs(stacked, placeholders) if stacked is not None else _empty(batches)
-        if runs and fetch == "last":
-            return self._run_together(program, placeholders, stacked or {}, runs)
-        for number, batch in enumerate(_each(batches, runs)):
+        results = Results(every=fetch == "all")
+        for part in self._parts(placeholders, batches, ahead):
             try:
-                result = self.run(program, batch)
+                self._run_part(program, placeholders, part, results)
             except Exception as error:
-                error.add_note(_NOTE.format(number))
+                error.add_note(_NOTE.format(results.runs))
                 raise
-            if fetch == "last":
-                results.clear()
-            results.append(result)
         if fetch == "all":
-            return results
-        if not results:
+            return results.fetches
+        if not results.runs:
             raise ArgumentError("run_many: there are no batches, so there is no last run")
-        return results[-1]
+        return results.fetches[-1]
 
-    def _run_together(
-        self, program: str, placeholders: Feeds, stacked: Mapping[str, Array], runs: int
-    ) -> dict[str, Array]:
-        """As many runs as the backend makes at once, until all are made; the fetches of the last."""
-        done, fetches = 0, {}
+    def _parts(self, placeholders: Feeds, batches: Batches, ahead: int) -> Iterable[Part]:
+        """The batches in parts: nothing is read of one before the runs of those before it have happened."""
+        runs = count_runs(batches, placeholders) if isinstance(batches, Mapping) else 0
+        each = unstacked(batches, runs) if isinstance(batches, Mapping) else batches
+        bound = (array for name, array in self._bound.items() if name in placeholders.rows)
+        if any(self._state.overlaps(array) for array in bound):  # every run changes what the next one reads
+            return parted(each, 1)
+        if isinstance(batches, Mapping):
+            return [batches] if runs else []
+        return parted(each, max(1, len(batches)) if isinstance(batches, list | tuple) else ahead)
+
+    def _run_part(self, program: str, placeholders: Feeds, part: Part, results: Results) -> None:
+        if isinstance(part, list) and len(part) == 1:
+            results.add(Ran(1, [self.run(program, part[0])], []))
+            return
         with self._use():
-            try:
-                arrays, sizes = self._read_stacked(program, placeholders, stacked)
-                while done < runs:
-                    left = _behind(arrays, stacked, done)
-                    count, outcome = self._run_steps(program, left, stacked, sizes, runs - done)
-                    done += count
-                    fetches = outcome.fetches
-                    _say(outcome.lines)
-            except Exception as error:
-                error.add_note(_NOTE.format(done))
-                raise
-        return fetches
+            for steps in self._steps(program, placeholders, part):
+                self._run_steps(program, steps, results)
 
-    def _read_stacked(self, program: str, placeholders: Feeds, stacked: Mapping[str, Array]) -> Ready:
-        if not stacked:
-            return self._ready.get(program) or self._read(program, placeholders, None, {})
-        given = self._given(placeholders, stacked, {})
-        return placeholders.read_stacked(given, stacked, self._state)
+    def _run_steps(self, program: str, steps: Steps, results: Results) -> None:
+        while steps.runs:
+            with _WHOLE if self.backend.whole else _uninterrupted():
+                ran = self.backend.run_steps(program, steps, results.every)
+            results.add(ran)
+            _say(ran.lines)
+            steps = steps.after(ran.runs)
 
-    def _run_steps(self, *arguments: Any) -> tuple[int, Outcome]:
-        with _WHOLE if self.backend.whole else _uninterrupted():
-            return self.backend.run_steps(*arguments)
+    def _steps(self, program: str, placeholders: Feeds, part: Part) -> Iterable[Steps]:
+        """What the runs of a part are fed, those of equal sizes together."""
+        if isinstance(part, Mapping):
+            given, runs = self._given(placeholders, part, {}), count_runs(part, placeholders)
+            return [placeholders.read_stacked(given, part, runs, self._state)]
+        if part == [{}] * len(part):
+            arrays, sizes = self._ready.get(program) or self._read(program, placeholders, None, {})
+            return [Steps(len(part), sizes, arrays, {})]
+        return grouped(part, lambda batch: self._read_batch(placeholders, batch))
+
+    def _read_batch(
+        self, placeholders: Feeds, batch: Mapping[str, object]
+    ) -> tuple[Mapping[str, Array], Mapping[str, int], bool]:
+        given = self._given(placeholders, batch, {})
+        arrays, sizes = placeholders.read(given, self._state)
+        # read in place, none lies in the memory of a variable
+        changing = arrays is not given and any(
+            isinstance(value, np.ndarray) and self._state.overlaps(value) for value in given.values()
+        )
+        return arrays, sizes, changing
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of every variable, by name."""
@@ -293,7 +321,9 @@ class Session:
 
     def _given(
         self, placeholders: Feeds, feeds: Mapping[str, object] | None, named: Mapping[str, object]
-    ) -> dict[str, object]:
+    ) -> Mapping[str, object]:
+        if not (named or self._bound) and isinstance(feeds, dict):
+            return feeds
         if feeds is not None and not isinstance(feeds, Mapping):
             hint = "session.run(program, x=array) or session.run(program, {'x': array})"
             raise FeedError(message(f"feeds: {type(feeds).__name__} is not a mapping", hint=hint))
@@ -330,22 +360,6 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if pressed:
             raise KeyboardInterrupt
-
-
-def _empty(batches: object) -> int:
-    """The length of a list of empty mappings: of runs that are fed nothing; else 0."""
-    return len(batches) if isinstance(batches, list) and batches == [{}] * len(batches) else 0
-
-
-def _each(batches: Batches, runs: int) -> Iterable[Mapping[str, object]]:
-    return unstacked(batches, runs) if isinstance(batches, Mapping) else batches
-
-
-def _behind(arrays: Mapping[str, Array], stacked: Mapping[str, Array], done: int) -> Mapping[str, Array]:
-    """The arrays of the runs that are left."""
-    if not done or not stacked:
-        return arrays
-    return {name: array[done:] if name in stacked else array for name, array in arrays.items()}
 
 
 def _say(lines: list[str]) -> None:

@@ -77,7 +77,9 @@ class State:
 
     def overlaps(self, array: Array) -> bool:
         """Whether the array may share memory with a variable."""
-        return any(np.may_share_memory(array, memory) for memory in (self.block, *self._bound.values()))
+        if np.may_share_memory(array, self.block):
+            return True
+        return bool(self._bound) and any(np.may_share_memory(array, b) for b in self._bound.values())
 
     def bind(self, name: str, array: object) -> None:
         """Let a variable live in the caller's array, whose values it takes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -25,6 +25,46 @@ class Outcome(NamedTuple):
 
 class Bound(dict[str, Array]):
     """Feeds that are the same arrays from run to run: a backend may remember where they are."""
+
+
+class Steps(NamedTuple):
+    """What several runs are fed.
+
+    Attributes:
+        runs: How many; at least one.
+        sizes: The value of each dimension of the program, the same for all runs.
+        fixed: The feeds that are the same array in all of them.
+        moving: The other feeds: an array per run, in a list or along a further first axis.
+    """
+
+    runs: int
+    sizes: Mapping[str, int]
+    fixed: Mapping[str, Array]
+    moving: Mapping[str, Array | list[Array]]
+
+    def feeds(self, run: int) -> dict[str, Array]:
+        """What one of the runs is fed."""
+        moving = {n: a[run, ...] if isinstance(a, np.ndarray) else a[run] for n, a in self.moving.items()}
+        return {**self.fixed, **moving}
+
+    def after(self, done: int) -> Steps:
+        """The runs that are left when some are done."""
+        moving = {name: arrays[done:] for name, arrays in self.moving.items()}
+        return self._replace(runs=self.runs - done, moving=moving)
+
+
+class Ran(NamedTuple):
+    """What several runs gave.
+
+    Attributes:
+        runs: How many there were.
+        fetches: The fetches of each, or of the last only: arrays that share no memory with each other.
+        lines: What they printed.
+    """
+
+    runs: int
+    fetches: list[dict[str, Array]]
+    lines: list[str]
 
 
 class Backend(Protocol):
@@ -55,28 +95,19 @@ class Backend(Protocol):
             OutOfRangeError: if an index lies outside of its axis; no variable is changed.
         """
 
-    def run_steps(
-        self,
-        program: str,
-        feeds: Mapping[str, Array],
-        moving: Collection[str],
-        sizes: Mapping[str, int],
-        steps: int,
-    ) -> tuple[int, Outcome]:
+    def run_steps(self, program: str, steps: Steps, every: bool) -> Ran:
         """Run a program several times, for as long as a caller may wait for an interrupt.
 
         Args:
             program: The name of a program.
-            feeds: As for ``run``; those that are moving hold an array per step, along a further first axis.
-            moving: The names of feeds.
-            sizes: The value of each dimension of the program.
-            steps: How often to run it, at most.
+            steps: What the runs are fed, each array as for ``run``.
+            every: Whether to return the fetches of every run.
 
         Returns:
-            How often it ran, at least once, and the outcome of the last time.
+            What the first of the runs gave, at least of one.
 
         Raises:
-            OutOfRangeError: as ``run``, if the first step fails; one that fails later is not counted as run.
+            OutOfRangeError: as ``run``, if the first run fails; one that fails later is not counted.
         """
 
 

@@ -7,7 +7,7 @@ the oracle that other backends, and this one, are tested against.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +16,8 @@ from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import (
     Array,
     Outcome,
+    Ran,
+    Steps,
     aligned,
     check_index,
     formatted,
@@ -78,17 +80,10 @@ class NumpyBackend:
                 lines.append(formatted(instruction.text, value))
         return Outcome(fetches, lines)
 
-    def run_steps(
-        self,
-        program: str,
-        feeds: Mapping[str, Array],
-        moving: Collection[str],
-        sizes: Mapping[str, int],
-        steps: int,
-    ) -> tuple[int, Outcome]:
+    def run_steps(self, program: str, steps: Steps, every: bool) -> Ran:
         """Run one step."""
-        first = {name: array[0, ...] if name in moving else array for name, array in feeds.items()}
-        return 1, self.run(program, first, sizes)
+        fetches, lines = self.run(program, steps.feeds(0), steps.sizes)
+        return Ran(1, [fetches], lines)
 
     def _says(self, instruction: schema.Print, key: tuple[str, int], value: Array) -> bool:
         seen, self._printed[key] = self._printed.get(key), value.tobytes()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.backend import Array, Bound, aligned, check_index
+from lazyflow.runtime.backends.backend import Array, Bound, Steps, aligned, check_index
 from lazyflow.runtime.backends.cpu.batch import count_groups
 from lazyflow.runtime.backends.cpu.driver import JobWord
 from lazyflow.runtime.backends.cpu.guard import guarded
@@ -16,7 +16,9 @@ from lazyflow.runtime.backends.cpu.table import Filled, address
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.errors import OutOfRangeError
 
-PATIENCE = 40_000_000  # nanoseconds after which several runs come back to Python
+_PATIENCE = 40_000_000  # nanoseconds after which several runs come back to Python
+_MOST_STEPS = 4096  # of one call: rows of the table of what they are fed
+_MOST_BYTES = 1 << 22  # of the fetches that one call keeps
 
 
 class Memory(NamedTuple):
@@ -45,7 +47,8 @@ class Binding:
     """The addresses of a program's buffers for given sizes.
 
     Attributes:
-        job: The address of the job.
+        job: The address of the job of one run.
+        many: The address of that of several.
         prints: For each print instruction, a flag that says whether it ran, and its value.
     """
 
@@ -71,9 +74,9 @@ class Binding:
         filled.place(self._bases(natives))
         self._patches = filled.patches(self._fed)
         self._feeds = np.zeros(max(1, len(self._fed)), np.int64)
-        self._steps = np.zeros_like(self._feeds)
-        self._job = self._make_job(natives)
-        self.job = address(self._job)
+        self._rows: dict[str, Array] = {}  # where the fetches of every run are kept, if they are
+        self._jobs = np.stack([self._make_job(natives)] * 2)
+        self.job, self.many = address(self._jobs[0]), address(self._jobs[1])
         fed = set(self._fed)
         self._kept: Bound | None = None  # what it was fed last
         own = [f for f in program.fetches if f.source.buffer not in fed]
@@ -136,8 +139,9 @@ class Binding:
             natives.blas if self._filled.table.multiplies else 0,
         )
         job[JobWord.PATCHES], job[JobWord.PATCH_COUNT] = address(self._patches), len(self._patches)
-        job[JobWord.FEEDS], job[JobWord.FEED_STEPS] = address(self._feeds), address(self._steps)
-        job[JobWord.STEPS], job[JobWord.ADDRESSES] = 1, address(self._filled.addresses)
+        job[JobWord.FEEDS], job[JobWord.FEED_COUNT] = address(self._feeds), len(self._fed)
+        job[JobWord.STEPS], job[JobWord.NANOSECONDS] = 1, _PATIENCE
+        job[JobWord.ADDRESSES] = address(self._filled.addresses)
         return job
 
     def _value(self, extent: schema.Extent | Size) -> int:
@@ -145,22 +149,41 @@ class Binding:
 
     def feed(self, feeds: Mapping[str, Array]) -> None:
         """Take the addresses of what one run is fed."""
-        self.feed_steps(feeds, (), 1)
-
-    def feed_steps(self, feeds: Mapping[str, Array], moving: Collection[str], steps: int) -> None:
-        """Take the addresses of what several runs are fed."""
-        self._job[JobWord.STEPS], self._job[JobWord.NANOSECONDS] = steps, PATIENCE
         if feeds is self._kept:
             return
-        self._kept = feeds if isinstance(feeds, Bound) else None
+        self._kept = None
         for position, name in enumerate(self._names):
             self._feeds[position] = address(feeds[name])
-            self._steps[position] = feeds[name].strides[0] if name in moving else 0
+        self._kept = feeds if isinstance(feeds, Bound) else None
+
+    def feed_steps(self, steps: Steps, every: bool) -> None:
+        """Take the addresses of what several runs are fed, and make room for what to keep of each."""
+        count, self._rows = 1 if self.prints else min(steps.runs, _MOST_STEPS), {}
+        if every:
+            count = self._make_room(count)
+        self._table = np.empty((count, len(self._names)), np.int64)
+        for position, name in enumerate(self._names):
+            self._table[:, position] = _addresses(steps, name, count)
+        job = self._jobs[1]
+        job[JobWord.FEEDS], job[JobWord.STEPS] = address(self._table), count
+        job[JobWord.COPY_COUNT] = len(self._rows)
+
+    def _make_room(self, count: int) -> int:
+        """Room for the fetches of each run; for how many of them."""
+        views = [view for _, view in self._fetches]
+        if not views or self._fetched_feeds or not all(view.flags.c_contiguous for view in views):
+            return 1
+        count = max(1, min(count, _MOST_BYTES // max(1, sum(view.nbytes for view in views))))
+        self._rows = {name: np.empty((count, *view.shape), view.dtype) for name, view in self._fetches}
+        copies = [(address(view), address(self._rows[n]), view.nbytes) for n, view in self._fetches]
+        self._copies = np.array(copies, np.int64)
+        self._jobs[1, JobWord.COPIES] = address(self._copies)
+        return count
 
     @property
     def done(self) -> int:
         """How many runs the last call has made."""
-        return int(self._job[JobWord.DONE])
+        return int(self._jobs[1, JobWord.DONE])
 
     def fetch(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """A fresh array per fetch."""
@@ -168,6 +191,15 @@ class Binding:
         for fetch in self._fetched_feeds:
             fetches[fetch.name] = self.view(fetch.source, fetch.shape, feeds).copy()
         return fetches
+
+    def fetch_steps(self, steps: Steps, done: int) -> list[dict[str, Array]]:
+        """The fetches of each run if they were kept, else of the last."""
+        if not self._rows:
+            return [self.fetch(steps.feeds(done - 1))]
+        # a caller that holds one row holds the block, which is not to be larger than what was run
+        rows = {n: r if len(r) == done else r[:done].copy() for n, r in self._rows.items()}
+        self._rows = {}
+        return [{name: row[run, ...] for name, row in rows.items()} for run in range(done)]
 
     def view(self, access: schema.Access, shape: schema.Extents, feeds: Mapping[str, Array]) -> Array:
         """What an access sees over a space."""
@@ -195,3 +227,13 @@ class Binding:
             groups = count_groups(self.program, item)
             raise OutOfRangeError(f"group index {found} is outside of its optimizer's {groups} groups")
         raise OutOfRangeError(f"instruction {number}: index {found} is outside of its axis")
+
+
+def _addresses(steps: Steps, name: str, count: int) -> int | Array:
+    """Where a feed of each run starts, or of all where it is one array."""
+    arrays = steps.moving.get(name)
+    if arrays is None:
+        return address(steps.fixed[name])
+    if isinstance(arrays, np.ndarray):
+        return address(arrays) + arrays.strides[0] * np.arange(count)
+    return np.fromiter(map(address, arrays), np.int64, count)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.backend import Array, Outcome, aligned, formatted, round_up
+from lazyflow.runtime.backends.backend import Array, Outcome, Ran, Steps, aligned, formatted, round_up
 from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
 from lazyflow.runtime.backends.cpu.blas import Blas
 from lazyflow.runtime.backends.cpu.cache import Cache
@@ -128,28 +128,20 @@ class CpuBackend:
             binding.copy_out()
         return Outcome(binding.fetch(feeds), self._lines(binding) if binding.prints else [])
 
-    def run_steps(
-        self,
-        program: str,
-        feeds: Mapping[str, Array],
-        moving: Collection[str],
-        sizes: Mapping[str, int],
-        steps: int,
-    ) -> tuple[int, Outcome]:
+    def run_steps(self, program: str, steps: Steps, every: bool) -> Ran:
         """Run a program several times, until some 40 ms have gone by."""
         if self._guarded:
-            return 1, self.run(program, {n: a[0, ...] if n in moving else a for n, a in feeds.items()}, sizes)
-        binding = self._bind(program, sizes)
+            fetches, lines = self.run(program, steps.feeds(0), steps.sizes)
+            return Ran(1, [fetches], lines)
+        binding = self._bind(program, steps.sizes)
         self.host.pool.use(get_num_threads())
-        binding.feed_steps(feeds, moving, 1 if binding.prints else steps)
-        status = self.host.run(binding.job)
+        binding.feed_steps(steps, every)
+        status = self.host.run(binding.many)
         done = binding.done
-        last = {
-            name: array[max(0, done - 1), ...] if name in moving else array for name, array in feeds.items()
-        }
         if status and not done:
-            binding.explain(self.document, status - 1, last)
-        return done, Outcome(binding.fetch(last), self._lines(binding) if binding.prints else [])
+            binding.explain(self.document, status - 1, steps.feeds(0))
+        lines = self._lines(binding) if binding.prints else []
+        return Ran(done, binding.fetch_steps(steps, done), lines)
 
     def _lines(self, binding: Binding) -> list[str]:
         lines = []

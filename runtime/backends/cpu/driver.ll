@@ -3,6 +3,7 @@ declare i64 @syscall(i64, ...)
 declare i32 @usleep(i32)
 declare i32 @sched_yield()
 declare i32 @clock_gettime(i32, ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
 define internal i64 @lazyflow.now() {
   %time = alloca [2 x i64]
@@ -258,13 +259,15 @@ entry:
   %patches.place = getelementptr i64, ptr %job, i64 ${PATCHES}
   %count.place = getelementptr i64, ptr %job, i64 ${PATCH_COUNT}
   %feeds.place = getelementptr i64, ptr %job, i64 ${FEEDS}
-  %steps.place = getelementptr i64, ptr %job, i64 ${FEED_STEPS}
+  %width.place = getelementptr i64, ptr %job, i64 ${FEED_COUNT}
   %addresses.place = getelementptr i64, ptr %job, i64 ${ADDRESSES}
   %patches = load ptr, ptr %patches.place
   %count = load i64, ptr %count.place
-  %feeds = load ptr, ptr %feeds.place
-  %steps = load ptr, ptr %steps.place
+  %table = load ptr, ptr %feeds.place
+  %width = load i64, ptr %width.place
   %addresses = load ptr, ptr %addresses.place
+  %passed = mul i64 %step, %width
+  %feeds = getelementptr i64, ptr %table, i64 %passed
   br label %look
 look:
   %index = phi i64 [0, %entry], [%following, %one]
@@ -280,13 +283,38 @@ one:
   %offset = load i64, ptr %offset.place
   %base.place = getelementptr i64, ptr %feeds, i64 %feed
   %base = load i64, ptr %base.place
-  %apart.place = getelementptr i64, ptr %steps, i64 %feed
-  %apart = load i64, ptr %apart.place
-  %moved = mul i64 %apart, %step
-  %start = add i64 %base, %moved
-  %address = add i64 %start, %offset
+  %address = add i64 %base, %offset
   %target = getelementptr i64, ptr %addresses, i64 %place
   store i64 %address, ptr %target
+  %following = add i64 %index, 1
+  br label %look
+done:
+  ret void
+}
+
+; what is kept of a step
+define internal void @lazyflow.keep(ptr %job, i64 %step) {
+entry:
+  %copies.place = getelementptr i64, ptr %job, i64 ${COPIES}
+  %count.place = getelementptr i64, ptr %job, i64 ${COPY_COUNT}
+  %copies = load ptr, ptr %copies.place
+  %count = load i64, ptr %count.place
+  br label %look
+look:
+  %index = phi i64 [0, %entry], [%following, %one]
+  %more = icmp slt i64 %index, %count
+  br i1 %more, label %one, label %done
+one:
+  %row = mul i64 %index, 3
+  %source.place = getelementptr i64, ptr %copies, i64 %row
+  %target.place = getelementptr i64, ptr %source.place, i64 1
+  %bytes.place = getelementptr i64, ptr %source.place, i64 2
+  %source = load ptr, ptr %source.place
+  %first = load ptr, ptr %target.place
+  %bytes = load i64, ptr %bytes.place
+  %passed = mul i64 %step, %bytes
+  %target = getelementptr i8, ptr %first, i64 %passed
+  call void @llvm.memcpy.p0.p0.i64(ptr %target, ptr %source, i64 %bytes, i1 false)
   %following = add i64 %index, 1
   br label %look
 done:
@@ -377,6 +405,7 @@ look:
   %fine = icmp eq i64 %status, 0
   br i1 %fine, label %ended, label %leave
 ended:
+  call void @lazyflow.keep(ptr %job, i64 %step)
   %following = add i64 %step, 1
   store i64 %following, ptr %done.place
   %more = icmp slt i64 %following, %steps

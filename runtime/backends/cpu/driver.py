@@ -28,8 +28,10 @@ class JobWord(_Word):
     POOL = auto()
     PATCHES = auto()  # three words each: a place in the table of addresses, a feed, bytes from its start
     PATCH_COUNT = auto()
-    FEEDS = auto()  # the address of each feed
-    FEED_STEPS = auto()  # how far it moves from one step to the next
+    FEEDS = auto()  # a row per step: the address of each feed
+    FEED_COUNT = auto()  # how long a row is
+    COPIES = auto()  # three words each: what to keep of every step, where the first step's is put, bytes
+    COPY_COUNT = auto()
     STEPS = auto()
     NANOSECONDS = auto()  # after which no further step begins
     DONE = auto()  # steps that have ended

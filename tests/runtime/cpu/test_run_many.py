@@ -1,4 +1,4 @@
-"""Many runs in one native call: whole steps, errors that say which, interrupts that wait for a step's end."""
+"""Many runs in one native call: as if they were made one by one, and interrupted between two of them."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ import pytest
 
 from documents import Program, call, literal, plan, variable
 from lazyflow.runtime import schema
-from lazyflow.runtime.errors import OutOfRangeError
+from lazyflow.runtime.errors import ArgumentError, FeedError, OutOfRangeError
 
 
 def counting(size=1):
@@ -58,12 +58,17 @@ def test_stacked_feed_in_the_memory_of_a_variable_is_read_before_it_changes():
     assert memory.tolist() == [5] * 4
 
 
-def test_error_names_the_run_and_keeps_those_before_it():
+def checked():
+    """A count of the runs whose two indices are below 3."""
     p = Program(dimensions=())
     index, count = p.feed("index", (2,), "int64"), p.variable("count", ())
     p.add(schema.Check(space=(2,), size=3, index=index.access()))
     p.kernel([count], [literal(1.0), call("add", 0, 1)], [(2, count)])
-    session = plan(p, variables=[variable("count")]).session("cpu")
+    return plan(p, variables=[variable("count")]).session("cpu")
+
+
+def test_error_names_the_run_and_keeps_those_before_it():
+    session = checked()
     batches = np.zeros((9, 2), np.int64)
     batches[5, 1] = 7
     with pytest.raises(OutOfRangeError, match="index 7 is outside") as caught:
@@ -80,8 +85,207 @@ def test_prints_of_every_step_are_written(capsys):
     assert capsys.readouterr().out == "x 0.0\nx 1.0\nx 2.0\n"
 
 
-def test_interrupt_leaves_whole_steps_and_comes_soon():
-    session = counting(size=100_000)
+def offered(session, monkeypatch):
+    """How many runs the backend is asked to make together, call by call."""
+    asked, run_steps = [], session.backend.run_steps
+
+    def watched(program, steps, every):
+        asked.append(steps.runs)
+        return run_steps(program, steps, every)
+
+    monkeypatch.setattr(session.backend, "run_steps", watched)
+    return asked
+
+
+def scalars(values, dtype=np.float32):
+    return [{"x": np.array(value, dtype)} for value in values]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_list_of_feeds_is_one_call(kind, monkeypatch):
+    session = counting()
+    asked = offered(session, monkeypatch)
+    found = session.run_many("main", kind(scalars(range(100))))
+    assert asked[0] == 100
+    assert found["a"].tolist() == [100]
+    assert session.get("total").tolist() == [99 * 50]
+
+
+def test_long_lists_go_in_groups(monkeypatch):
+    session = counting()
+    asked = offered(session, monkeypatch)
+    session.run_many("main", scalars(range(2500)))
+    assert max(asked) < 2500
+    assert session.get("total").tolist() == [2499 * 1250]
+
+
+def test_casts_of_a_list_are_not_hoarded(monkeypatch):
+    p = Program(dimensions=())
+    p.feed("x", (1 << 18,), "float64")
+    session = plan(p).session("cpu")
+    asked = offered(session, monkeypatch)
+    session.run_many("main", [{"x": np.ones(1 << 18, np.float32)}] * 9)
+    assert max(asked) == 2  # of 2 MB each
+
+
+def growing():
+    """Each run adds its batch to a count, and fetches the count and the batch's first row."""
+    p = Program()
+    x, first, count = p.feed("x", ("batch", 2)), p.arena((2,)), p.variable("count", (), "int64")
+    p.kernel([x.access((1,))], [], [(0, first)], space=(2,))
+    p.kernel([count], [literal(1, "int64"), call("add", 0, 1, dtype="int64")], [(2, count)])
+    p.fetch("first", first)
+    p.fetch("count", count)
+    return plan(p, variables=[variable("count", (), "int64", 0)]).session("cpu")
+
+
+def batches_of(*sizes):
+    return [{"x": np.full((size, 2), number, np.float32)} for number, size in enumerate(sizes)]
+
+
+def test_sizes_may_change_from_batch_to_batch(monkeypatch):
+    session = growing()
+    asked = offered(session, monkeypatch)
+    found = session.run_many("main", batches_of(4, 4, 4, 3, 4), fetch="all")
+    assert asked == [3, 1, 1]
+    assert [step["count"] for step in found] == [1, 2, 3, 4, 5]
+    assert [step["first"].tolist() for step in found] == [[n, n] for n in range(5)]
+
+
+def test_all_fetches_are_kept_in_one_call(monkeypatch):
+    session = growing()
+    asked = offered(session, monkeypatch)
+    found = session.run_many("main", batches_of(*[3] * 50), fetch="all")
+    assert asked[0] == 50
+    assert [step["count"] for step in found] == list(range(1, 51))
+    found[0]["first"][...] = 99
+    found[1]["count"][...] = 99
+    assert found[1]["first"].tolist() == [1, 1]
+    assert found[2]["count"] == 3
+    assert isinstance(found[2]["count"], np.ndarray)
+
+
+def test_large_fetches_are_kept_a_few_at_a_time():
+    p = Program(dimensions=())
+    x, y = p.feed("x", ()), p.arena((1 << 19,))
+    p.kernel([x.access((0,))], [], [(0, y)], space=(1 << 19,))
+    p.fetch("y", y)
+    session = plan(p).session("cpu")
+    found = session.run_many("main", scalars(range(5)), fetch="all")
+    assert [step["y"][-1] for step in found] == [0, 1, 2, 3, 4]
+    bases = [step["y"].base for step in found]
+    assert max(base.nbytes for base in bases) <= 1 << 22
+
+
+def test_all_fetches_that_are_strided_or_fed():
+    p = Program()
+    x, y = p.feed("x", ("batch", 2)), p.arena(("batch", 2))
+    p.kernel([x], [call("neg", 0)], [(1, y)])
+    p.fetch("transposed", y._replace(shape=(2, "batch"), strides=(1, 2)))
+    p.fetch("fed", x)
+    batches = np.arange(18, dtype=np.float32).reshape(3, 3, 2)
+    found = plan(p).session("cpu").run_many("main", [{"x": batch} for batch in batches], fetch="all")
+    np.testing.assert_array_equal([step["transposed"] for step in found], -batches.swapaxes(1, 2))
+    np.testing.assert_array_equal([step["fed"] for step in found], batches)
+
+
+def test_all_fetches_of_a_program_that_has_none():
+    p = Program(dimensions=())
+    p.feed("x", ())
+    assert plan(p).session("cpu").run_many("main", scalars(range(3)), fetch="all") == [{}, {}, {}]
+
+
+def test_list_of_other_dtypes_and_layouts():
+    session = counting()
+    session.run_many("main", [{"x": np.float16(3.0)}, {"x": 2}, *scalars([1], np.int16), *scalars([4.0])])
+    assert session.get("total").tolist() == [10]
+
+
+def test_list_of_what_runs_change_is_read_run_by_run():
+    session, memory = counting(), np.ones(1, np.float32)
+    session.bind("total", memory)
+    feed = {"x": memory.reshape(())}
+    session.run_many("main", [*scalars([1.0]), feed, feed, *scalars([1.0])])
+    assert memory.tolist() == [((1 + 1) * 2) * 2 + 1]
+
+
+def test_placeholder_bound_to_a_variables_memory_is_read_run_by_run():
+    session, memory = counting(), np.ones(1, np.float32)
+    session.bind("total", memory)
+    session.bind("x", memory.reshape(()))
+    session.run_many("main", [{}] * 3)
+    assert memory.tolist() == [8]
+
+
+def test_generator_is_asked_when_the_runs_before_have_happened():
+    session, memory, seen = counting(), np.zeros((), np.float32), []
+
+    def batches():
+        for number in range(4):
+            memory[...] = number  # the same array, filled anew
+            seen.append(session.get("total").item())
+            yield {"x": memory}
+
+    session.run_many("main", batches())
+    assert seen == [0, 0, 1, 3]
+    assert session.get("total") == 6
+
+
+def test_generator_read_ahead_is_one_call_for_several_batches(monkeypatch):
+    session = counting()
+    asked, given = offered(session, monkeypatch), []
+
+    def batches():
+        for batch in scalars(range(10)):
+            given.append(session.get("a").item())
+            yield batch
+
+    session.run_many("main", batches(), ahead=4)
+    assert given == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+    assert asked[0] == 4
+    assert session.get("total") == 45
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_error_of_a_generator_comes_after_the_runs_it_gave(ahead):
+    session = counting()
+
+    def batches():
+        yield from scalars(range(6))
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        session.run_many("main", batches(), ahead=ahead)
+    assert session.get("a") == 6
+
+
+@pytest.mark.parametrize("ahead", [0, True, 2.0])
+def test_ahead_is_a_positive_number(ahead):
+    with pytest.raises(ArgumentError, match=r"ahead=.*; expected a number of batches, at least 1"):
+        counting().run_many("main", [], ahead=ahead)
+
+
+def test_feed_that_does_not_fit_is_refused_when_the_runs_before_have_happened():
+    session = counting()
+    batches = [*scalars(range(5)), {"x": "5"}, *scalars(range(5))]
+    with pytest.raises(FeedError, match="feed 'x': str is not a plain numpy array") as caught:
+        session.run_many("main", batches)
+    assert caught.value.__notes__ == ["in run 5 (from 0) of run_many; the runs before it have happened"]
+    assert session.get("a") == 5
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_failing_run_of_a_list_is_named(kind):
+    session = checked()
+    batches = [{"index": np.array([0, number])} for number in range(6)]
+    with pytest.raises(OutOfRangeError, match="index 3 is outside") as caught:
+        session.run_many("main", kind(batches), ahead=4)
+    assert caught.value.__notes__ == ["in run 3 (from 0) of run_many; the runs before it have happened"]
+    assert session.get("count") == 3
+
+
+def pressed_during(session, batches):
+    """The values of all variables after Ctrl-C in the middle of runs, and how long it took to come."""
     main, pressed = threading.main_thread().ident, []
 
     def press():
@@ -92,13 +296,23 @@ def test_interrupt_leaves_whole_steps_and_comes_soon():
     thread = threading.Thread(target=press)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        session.run_many("main", {"x": np.ones(10**7, np.float32)})
+        session.run_many("main", batches)
     waited = time.perf_counter() - pressed[0]
     thread.join()
+    return np.concatenate([session.get(name) for name in ("a", "b", "total")]), waited
+
+
+@pytest.mark.parametrize("kind", ["stacked", "list", "generator"])
+def test_interrupt_leaves_whole_steps_and_comes_soon(kind):
+    session, one = counting(size=100_000), np.ones((), np.float32)
+    batches = {
+        "stacked": {"x": np.ones(10**7, np.float32)},
+        "list": [{"x": one}] * 10**6,
+        "generator": ({"x": one} for _ in range(10**7)),
+    }[kind]
+    found, waited = pressed_during(session, batches)
     assert waited < 1.0  # some 50 ms where the machine is quiet
-    a, b, total = (session.get(name) for name in ("a", "b", "total"))
-    assert a[0] > 0
-    for other in (a, b, total):
-        np.testing.assert_array_equal(other, a[0])
+    assert found[0] > 0
+    np.testing.assert_array_equal(found, found[0])
     session.run("main", x=1.0)
-    assert session.get("a")[0] == a[0] + 1
+    assert session.get("a")[0] == found[0] + 1
