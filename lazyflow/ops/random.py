@@ -86,6 +86,10 @@ def _checked(shape: Any, dtype: object, call: str) -> tuple[Shape, DType]:
     return as_shape(shape, call), found
 
 
+def _out_of_range(headline: str) -> ArgumentError:
+    return ArgumentError(message(headline, here=f"at {user_line()}"))
+
+
 @composition
 def uniform(
     shape: Any, low: float | Tensor = 0.0, high: float | Tensor = 1.0, dtype: object = dtypes.float32
@@ -98,6 +102,9 @@ def uniform(
         high: The upper limit, a number or a scalar.
         dtype: A floating type. A number has the top 24 bits of its word (11 in float16, 8 in bfloat16).
 
+    Raises:
+        ArgumentError: if the limits are numbers, and ``high`` is below ``low``.
+
     Example:
         >>> import lazyflow as lf
         >>> with lf.Graph():
@@ -107,6 +114,8 @@ def uniform(
 
     Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
     """
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and not low <= high:
+        raise _out_of_range(f"uniform: high {high!r} is below low {low!r}")
     sizes, found = _checked(shape, dtype, "uniform")
     draw = _uniform(_stream(), _positions(sizes), found)
     return _affine(draw, low, high if _is(low, 0) else high - low)
@@ -133,9 +142,14 @@ def normal(
         std: The standard deviation, a number or a scalar.
         dtype: A floating type; half types are drawn in float32.
 
+    Raises:
+        ArgumentError: if ``std`` is a number below 0.
+
     Source: Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958: elements 2j and 2j + 1
     are the cosine and the sine of one pair of uniform numbers, made of words 2j and 2j + 1.
     """
+    if not isinstance(std, Tensor) and not std >= 0:
+        raise _out_of_range(f"normal: std {std!r} is out of range; expected std >= 0")
     sizes, found = _checked(shape, dtype, "normal")
     wide = dtypes.float32 if found in dtypes.HALF else found
     stream, position = _stream(), _positions(sizes)

@@ -135,6 +135,8 @@ def test_only_programs_that_draw_count_their_runs():
     [
         (lambda: lf.uniform((3,), dtype=lf.int64), "uniform: int64 is not drawn; expected a floating type"),
         (lambda: lf.normal((0,)), "normal: 0 in shape (0,) is no size"),
+        (lambda: lf.normal((3,), std=-1.0), "normal: std -1.0 is out of range"),
+        (lambda: lf.uniform((3,), 2, 1), "uniform: high 1 is below low 2"),
         (lambda: lf.bernoulli((3,), 1.5), "bernoulli: p 1.5 is out of range"),
         (lambda: lf.bernoulli((3,), float("nan")), "bernoulli: p nan is out of range"),
     ],
