@@ -22,19 +22,15 @@ class Origin(NamedTuple):
 
 
 class Value:
-    """One result of an op: shape, dtype, and the op that makes it."""
+    """One result of an op: shape, dtype, both as its type, and the op that makes it."""
 
-    __slots__ = ("dtype", "index", "op", "shape")
+    __slots__ = ("dtype", "index", "op", "shape", "type")
 
     def __init__(self, op: Op, index: int, type_: Type) -> None:
         self.op = op
         self.index = index
+        self.type = type_
         self.shape, self.dtype = type_
-
-    @property
-    def type(self) -> Type:
-        """Shape and dtype."""
-        return Type(self.shape, self.dtype)
 
     def __repr__(self) -> str:
         return f"<{self.op.primitive.name} {self.type}>"
@@ -57,7 +53,7 @@ class Op:
         self.inputs = inputs
         self.attributes = attributes
         self.origins = origins
-        self.outputs = tuple(Value(self, i, type_) for i, type_ in enumerate(types))
+        self.outputs = tuple([Value(self, i, type_) for i, type_ in enumerate(types)])
 
     @property
     def output(self) -> Value:
@@ -101,7 +97,7 @@ def make(
     inputs = tuple(inputs)
     if primitive.arity is not None and len(inputs) != primitive.arity:
         raise GraphError(f"{primitive.name}: takes {primitive.arity} inputs, got {len(inputs)}")
-    if len(attributes) != len(primitive.attributes) or any(n not in attributes for n in primitive.attributes):
+    if attributes.keys() != primitive.names:
         raise GraphError(f"{primitive.name}: attributes are {primitive.attributes}, got {tuple(attributes)}")
     types = primitive.infer([value.type for value in inputs], attributes)
     return Op(primitive, inputs, attributes, types, origins)
@@ -198,9 +194,10 @@ class Graph:
         seen = set(stack)
         while stack:
             for value in stack.pop().inputs:
-                if value.op not in seen:
-                    seen.add(value.op)
-                    stack.append(value.op)
+                op = value.op
+                if op not in seen:
+                    seen.add(op)
+                    stack.append(op)
         return [op for op in self.ops if op in seen]
 
     def replaced(self, ops: list[Op], programs: Mapping[str, Program], **changes: Any) -> Graph:

@@ -126,9 +126,10 @@ def find_fault(graph: Graph, full: bool = False) -> str | None:
             if value.op not in seen:
                 return f"{op.primitive} uses the result of {value.op.primitive}, which does not stand before"
         seen.add(op)
-        touched = (op.attributes["variable"],) if op.primitive is variable else op.assigned
-        if not known.issuperset(touched):
-            return f"{op.primitive} touches a variable that is not in the table"
+        if op.primitive is variable or op.primitive.effect:
+            touched = (op.attributes["variable"],) if op.primitive is variable else op.assigned
+            if not known.issuperset(touched):
+                return f"{op.primitive} touches a variable that is not in the table"
         if full and op.primitive.infer([v.type for v in op.inputs], op.attributes) != _types(op):
             return f"{op.primitive} has types {_types(op)}, which its inputs do not give"
     for program in graph.programs.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from lazyflow.compiler import rules
@@ -50,6 +51,11 @@ class Primitive:
     effect: bool = False
     leaf: bool = False
     costly: bool = False
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of its attributes, as a set."""
+        return frozenset(self.attributes)
 
     def __post_init__(self) -> None:
         if self.name in PRIMITIVES:

@@ -10,7 +10,7 @@ from lazyflow.compiler.graph import Graph, Op, Program, Value
 
 def clone(op: Op, inputs: Iterable[Value]) -> Op:
     """The same op with other inputs of the same types."""
-    types = tuple(value.type for value in op.outputs)
+    types = tuple([value.type for value in op.outputs])
     return Op(op.primitive, tuple(inputs), op.attributes, types, op.origins)
 
 
@@ -32,9 +32,10 @@ class Builder:
 
     def renewed(self, op: Op, attributes: dict[str, Any] | None = None) -> Op:
         """The op with its new inputs and attributes; the op itself where nothing changed."""
-        if attributes is None and not any(value in self.values for value in op.inputs):
+        values = self.values
+        if attributes is None and values.keys().isdisjoint(op.inputs):
             return op
-        new = clone(op, map(self.map, op.inputs))
+        new = clone(op, [values.get(value, value) for value in op.inputs])
         new.attributes = op.attributes if attributes is None else attributes
         return new
 
@@ -47,7 +48,7 @@ class Builder:
 
 def rewrite(
     graph: Graph,
-    rule: Callable[[Op, Builder], Value | None],
+    rule: Callable[[Op, Builder], Value | None] | None,
     bodies: Callable[[Graph], Graph] | None = None,
 ) -> Graph:
     """Rebuild the graph, asking ``rule`` about each op that is no effect and has one output.
@@ -58,7 +59,7 @@ def rewrite(
 
     Args:
         graph: The graph to rebuild.
-        rule: Called once per op, in order.
+        rule: Called once per op, in order; None where only bodies are rebuilt.
         bodies: Rebuilds the body of update ops: once where several share it, so that they still do.
     """
     builder = Builder()
@@ -66,15 +67,14 @@ def rewrite(
     rebuilt: dict[Graph, Graph] = {}
     for op in graph.ops:
         if op.primitive.effect:
-            effects[op] = builder.append(builder.renewed(op, _rebuilt(op, rebuilt, bodies)))
-            new = effects[op]
+            new = effects[op] = builder.renewed(op, _rebuilt(op, rebuilt, bodies))
         else:
             new = builder.renewed(op)
-            replacement = rule(new, builder) if len(op.outputs) == 1 else None
+            replacement = rule(new, builder) if rule is not None and len(op.outputs) == 1 else None
             if replacement is not None:
-                builder.values[op.output] = replacement
+                builder.values[op.outputs[0]] = replacement
                 continue
-            builder.append(new)
+        builder.ops.append(new)
         if new is not op:
             builder.values.update(zip(op.outputs, new.outputs, strict=True))
     if not builder.values and len(builder.ops) == len(graph.ops) and effects.keys() == set(effects.values()):

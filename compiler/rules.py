@@ -51,9 +51,9 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
         ShapeError: if two sizes of one axis differ and neither is 1.
     """
     first = shapes[0]
-    if all(shape == first for shape in shapes):
+    if shapes.count(first) == len(shapes):
         return first
-    rank = max(len(shape) for shape in shapes)
+    rank = max(map(len, shapes))
     result: list[Size] = [1] * rank
     for shape in shapes:
         for axis, size in enumerate(shape, start=rank - len(shape)):

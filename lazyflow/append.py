@@ -44,9 +44,11 @@ def graph_of(inputs: Sequence[Tensor], call: str) -> GraphContext:
     graph = find_graph()
     for tensor in inputs:
         _ = tensor.value  # a Parameter is adopted by the open graph
+        if tensor.graph is graph:
+            continue
         if graph is None:
             graph = tensor.graph
-        elif tensor.graph is not graph:
+        else:
             raise GraphError(
                 message(
                     f"{call}: a Tensor of another graph",
@@ -77,8 +79,13 @@ def constant(value: Any, dtype: object = None, name: str | None = None) -> Tenso
     Returns:
         A Tensor of the value's shape.
     """
+    current_graph("constant")
+    return constant_of(_as_array(value, None if dtype is None else dtypes.as_dtype(dtype)), name)
+
+
+def constant_of(array: Array, name: str | None = None) -> Tensor:
+    """An array that nobody changes, as a constant."""
     graph = current_graph("constant")
-    array = _as_array(value, None if dtype is None else dtypes.as_dtype(dtype))
     op = make(primitives.constant, (), {"value": array}, graph.origin(name or "constant"))
     return Tensor(graph, graph.append(op).output)
 

@@ -79,8 +79,10 @@ class GraphContext:
         Raises:
             GraphError: if the graph is compiled already.
         """
-        self.check_open()
-        return self.ir.append(op)
+        if self.frozen_at is not None:
+            self.check_open()
+        self.ir.ops.append(op)
+        return op
 
     def check_open(self) -> None:
         """Raise GraphError where the graph is frozen."""

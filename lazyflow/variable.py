@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import signature
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -270,6 +271,8 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
 
 
 def _check_initializer(initial: Callable[..., Any]) -> None:
+    if isinstance(initial, FunctionType) and _takes_two(initial.__code__):
+        return  # the usual one; a signature takes longer to make than the variable
     try:
         signature(initial).bind((), dtypes.float32)
     except (TypeError, ValueError) as error:
@@ -282,6 +285,10 @@ def _check_initializer(initial: Callable[..., Any]) -> None:
                 hint=f"{name}(...), where that makes one, as nn.init.normal(std=0.02) does",
             )
         ) from None
+
+
+def _takes_two(code: CodeType) -> bool:
+    return code.co_argcount == 2 and not code.co_kwonlyargcount
 
 
 def _of_list(numbers: list[Any] | tuple[Any, ...], dtype: DType) -> Array:

@@ -6,6 +6,7 @@ A dtype is a ``numpy.dtype``; ``bfloat16`` comes from ml_dtypes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -101,6 +102,11 @@ def promote(operands: Iterable[tuple[DType, int]]) -> DType:
     >>> promote([(float32, 2), (float64, 1)]), promote([(int32, 2), (float64, 0)])
     (dtype('float32'), dtype('float32'))
     """
+    return _promoted(tuple(operands))
+
+
+@cache
+def _promoted(operands: tuple[tuple[DType, int], ...]) -> DType:
     best: list[DType | None] = [None, None, None]
     for dtype, strength in operands:
         known = best[strength]

@@ -46,7 +46,7 @@ def prune(graph: Graph) -> Graph:
     for name, program in programs.items():
         reached = [op.output for op in kept.reachable([program]) if op.primitive is placeholder]
         programs[name] = kept.programs[name] = replace(program, feeds=tuple(reached))
-    return rewrite(kept, lambda op, builder: None, bodies=_prune_body)
+    return rewrite(kept, None, bodies=_prune_body)
 
 
 def _needed(graph: Graph) -> tuple[set[Op], set[Variable]]:
@@ -62,18 +62,15 @@ def _needed(graph: Graph) -> tuple[set[Op], set[Variable]]:
     needed.update(stack)
     while stack:
         op = stack.pop()
-        touched = _touched(op)
-        variables.update(touched)
         before = [value.op for value in op.inputs]
-        before.extend(initial[each] for each in touched if each in initial)
+        if op.primitive is variable or op.primitive.effect:
+            touched = (op.attributes["variable"],) if op.primitive is variable else op.assigned
+            variables.update(touched)
+            before += [initial[each] for each in touched if each in initial]
         new = [each for each in before if each not in needed]
         needed.update(new)
-        stack.extend(new)
+        stack += new
     return needed, variables
-
-
-def _touched(op: Op) -> tuple[Variable, ...]:
-    return (op.attributes["variable"],) if op.primitive is variable else op.assigned
 
 
 def _of_optimizers(graph: Graph) -> set[Variable]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from lazyflow.append import append, constant
+from lazyflow.append import append, constant, constant_of
 from lazyflow.compiler import primitives
 from lazyflow.compiler.primitives import Primitive
 from lazyflow.context import current_graph, find_graph
@@ -95,7 +96,16 @@ def number(value: bool | int | float, dtype: DType) -> Tensor:
     Raises:
         DTypeError: if the dtype is of integers or bools and does not hold it.
     """
-    return constant(stored(value, dtype))
+    negative = isinstance(value, float) and math.copysign(1.0, value) < 0.0
+    return constant_of(_number(value, negative, dtype))
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _number(value: bool | int | float, negative: bool, dtype: DType) -> Array:
+    """The array of a number, shared; as keys 0.0 and -0.0 are one, so that the sign is an argument."""
+    array = stored(value, dtype)
+    array.setflags(write=False)
+    return array
 
 
 def stored(value: bool | int | float, dtype: DType) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -56,7 +57,7 @@ class Group(Mapping[str, Any]):
         declared = self.options[option]
         return not (declared.is_flag or declared.fixed or self.settings[option] is None)
 
-    @property
+    @cached_property
     def structure(self) -> tuple[Any, ...]:
         """What decides which terms its update has; groups of equal structure share one rule."""
         return tuple(None if self.is_number(option) else (value,) for option, value in self.settings.items())
