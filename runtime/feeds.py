@@ -14,7 +14,7 @@ from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, names_of, parse
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.scalars import stored
 from lazyflow.runtime.state import State
-from lazyflow.runtime.values import as_array, closest, in_place, listed, show, typed
+from lazyflow.runtime.values import Wanted, as_array, closest, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -53,9 +53,7 @@ class Feeds:
         self._check_names(given)
         arrays: dict[str, Array] = {}
         for name, feed in self.rows.items():
-            arrays[name] = as_array(
-                given[name], self.dtypes[name], len(feed.shape), f"feed {name!r}", FeedError
-            )
+            arrays[name] = as_array(given[name], self._wanted(feed, "feed"))
         sizes = self._solve({name: array.shape for name, array in arrays.items()})
         if len(self._solved) >= _KEPT_SHAPES:
             self._solved.clear()
@@ -103,8 +101,12 @@ class Feeds:
         Raises:
             FeedError: if it is not contiguous, or not exactly of the placeholder's dtype and static sizes.
         """
-        array = in_place(array, self.dtypes[name], f"bind {name!r}", FeedError)
+        array = in_place(array, self._wanted(self.rows[name], "bind"))
         self._check_extents(self.rows[name], array.shape)
+
+    def _wanted(self, feed: schema.Feed, verb: str) -> Wanted:
+        rank, dtype = len(feed.shape), self.dtypes[feed.name]
+        return Wanted(f"{verb} {feed.name!r}", dtype, rank, FeedError, feed.location)
 
     def _usable(self, name: str, array: Array, state: State) -> Array:
         ready = np.require(array, self.dtypes[name], ["C", "ALIGNED", "ENSUREARRAY"])
@@ -154,14 +156,11 @@ class Feeds:
                     self._misshapen(feed, f"{what}: axis {axis} is {size} in shape {show(shape)}")
                 )
             if not 1 <= size <= MAX_EXTENT:
-                empty = (
-                    f"{what}: axis {axis} ({show((extent,))[1:-2]}) is empty"
-                    if not size
-                    else f"{what}: {size}"
-                )
-                hint = "leave out the run" if not size else None
+                reason = f"axis {axis} ({show((extent,))[1:-2]}) is {size or 'empty'}"
+                made = f"at {feed.location}" if feed.location else None
+                hint = None if size else "leave out the run"
                 expected = f"a size from 1 to {MAX_EXTENT}"
-                raise FeedError(message(empty, expected=expected, hint=hint))
+                raise FeedError(message(f"{what}: {reason}", expected=expected, made=made, hint=hint))
 
     def _check_polynomials(self, feed: schema.Feed, shape: tuple[int, ...], sizes: Mapping[str, int]) -> None:
         for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):

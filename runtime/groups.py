@@ -85,9 +85,7 @@ class Group:
             if not isinstance(value, bool | np.bool_):
                 raise ArgumentTypeError(message(f"{option}: {value!r} is no bool", expected="True or False"))
             return bool(value)
-        if isinstance(value, bool | np.bool_) or not isinstance(
-            value, int | float | np.integer | np.floating
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise ArgumentTypeError(f"{option}: {value!r} is not a number")
         low, high, above, below = self._row.ranges.get(option, ("-inf", "inf", False, False))
         number, lowest, highest = float(value), float(low), float(high)
@@ -179,3 +177,16 @@ class Groups(Sequence[Group]):
             )
         with self._guard():
             place[...] = index
+
+
+class Optimizers(dict[str, Groups]):
+    """The parameter groups of each optimizer, by its name."""
+
+    def __missing__(self, name: object) -> Groups:
+        raise ArgumentError(
+            message(
+                f"groups: no optimizer is named {name!r}",
+                expected=listed(self),
+                hint=closest(str(name), self),
+            )
+        )

@@ -26,7 +26,7 @@ from lazyflow.runtime.errors import (
     message,
 )
 from lazyflow.runtime.feeds import Feeds
-from lazyflow.runtime.groups import Groups
+from lazyflow.runtime.groups import Groups, Optimizers
 from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
 
@@ -57,9 +57,9 @@ class Session:
         self._bound: dict[str, Array] = {}
         self._ready: dict[str, Ready] = {}  # for programs whose placeholders are all bound
         self._lock = threading.Lock()
-        self.groups: Mapping[str, Groups] = {
-            optimizer.name: Groups(optimizer, self._state, self._use) for optimizer in document.optimizers
-        }
+        self.groups: Mapping[str, Groups] = Optimizers(
+            (optimizer.name, Groups(optimizer, self._state, self._use)) for optimizer in document.optimizers
+        )
         backend.place(self._state.arrays())
 
     def run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from lazyflow.runtime.backends.backend import aligned, round_up
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import StateError, message
 from lazyflow.runtime.scalars import number, stored
-from lazyflow.runtime.values import as_array, closest, in_place, listed, show, typed
+from lazyflow.runtime.values import Wanted, as_array, closest, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
 
@@ -89,7 +89,7 @@ class State:
         """
         row = self.row(name)
         what = f"bind {name!r}"
-        array = in_place(array, row.dtype, what, StateError)
+        array = in_place(array, Wanted(what, row.dtype, len(row.variable.shape), StateError))
         if not array.flags.writeable:
             raise StateError(
                 message(f"{what}: the array is read-only", expected="an array that runs can change")
@@ -125,9 +125,7 @@ class State:
                 except StateError as error:
                     wrong.append(str(error))
         if wrong or (strict and (missing or unexpected)):
-            raise StateError(
-                _report(missing if strict else [], unexpected if strict else [], wrong, self.rows)
-            )
+            raise StateError(_report(missing if strict else [], unexpected if strict else [], wrong))
         # an array may be the memory of another bound variable, which an earlier assignment changes
         ready = [(row, array.copy() if self.overlaps(array) else array) for row, array in checked]
         for row, array in ready:
@@ -145,7 +143,7 @@ def fitting(row: Row, value: object) -> Array:
         StateError: if it cannot.
     """
     what = repr(row.variable.name)
-    array = as_array(value, row.dtype, len(row.variable.shape), what, StateError)
+    array = as_array(value, Wanted(what, row.dtype, len(row.variable.shape), StateError))
     _check(row, array, what)
     return array
 
@@ -158,7 +156,7 @@ def _check(row: Row, array: Array, what: str) -> None:
         raise StateError(f"{what}: group {int(array)} does not exist; the optimizer has {row.groups}")
 
 
-def _report(missing: list[str], unexpected: list[str], wrong: list[str], known: Iterable[str]) -> str:
+def _report(missing: list[str], unexpected: list[str], wrong: list[str]) -> str:
     hint = closest(unexpected[0], missing) if unexpected and missing else None
     headline = "state does not fit the variables of the plan"
     details = message(

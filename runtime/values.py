@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,33 +16,48 @@ Array: TypeAlias = NDArray[Any]
 Refusal: TypeAlias = type[FeedError] | type[StateError]
 
 
-def as_array(value: object, dtype: DType, rank: int, what: str, error: Refusal) -> Array:
-    """The value as an array that casts safely to ``dtype``: itself, if it is one.
+class Wanted(NamedTuple):
+    """What a value of the caller is to be.
 
-    Where ``rank`` is 0, a Python or NumPy number of the same or a lower kind becomes an array of ``dtype``.
-
-    Args:
-        value: What the caller gave.
+    Attributes:
+        what: What it is for, with which errors begin, such as ``feed 'x'``.
         dtype: The dtype that it must fit.
         rank: The number of axes that it must have.
-        what: What it is for, to begin the error with, such as ``feed 'x'``.
         error: The class of error to raise.
+        location: The line that made what it is for, if it is known.
+    """
+
+    what: str
+    dtype: DType
+    rank: int
+    error: Refusal
+    location: str = ""
+
+    def refusal(
+        self, reason: str, expected: str | None = None, hint: str | None = None
+    ) -> FeedError | StateError:
+        """The error that says why a value does not fit."""
+        made = f"at {self.location}" if self.location else None
+        return self.error(message(f"{self.what}: {reason}", expected=expected, made=made, hint=hint))
+
+
+def as_array(value: object, wanted: Wanted) -> Array:
+    """The value as an array that casts safely to the dtype: itself, if it is one.
+
+    For rank 0, a Python or NumPy number of the same or a lower kind becomes an array of the dtype.
 
     Raises:
-        FeedError, StateError: as ``error`` says.
+        FeedError, StateError: if it is neither.
     """
-    if rank == 0 and isinstance(value, bool | int | float | np.generic):
-        return _number(value, dtype, what, error)
+    dtype = wanted.dtype
+    if wanted.rank == 0 and isinstance(value, bool | int | float | np.generic):
+        return _number(value, wanted)
     if not isinstance(value, np.ndarray) or _is_masked(value):  # the mask would be lost
-        raise error(_no_array(value, dtype, rank, what))
+        raise _no_array(value, wanted)
     if not np.can_cast(value.dtype, dtype, "safe"):
-        raise error(
-            message(
-                f"{what}: {value.dtype.name} does not cast safely to {dtype.name}",
-                expected=f"an array of {dtype.name}",
-                hint=f"array.astype({spelled(dtype)}), where losing digits is meant",
-            )
-        )
+        reason = f"{value.dtype.name} does not cast safely to {dtype.name}"
+        hint = f"array.astype({spelled(dtype)}), where losing digits is meant"
+        raise wanted.refusal(reason, f"an array of {dtype.name}", hint)
     return value
 
 
@@ -51,37 +66,36 @@ def _is_masked(array: Array) -> bool:
     return type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray)
 
 
-def in_place(array: object, dtype: DType, what: str, error: Refusal) -> Array:
+def in_place(array: object, wanted: Wanted) -> Array:
     """The array, which can be used as it is, without a copy.
 
     Raises:
-        FeedError, StateError: as ``error`` says, if it is no array, not of the dtype, or not contiguous.
+        FeedError, StateError: if it is no array, not of the dtype, or not contiguous.
     """
+    dtype = wanted.dtype
     if not isinstance(array, np.ndarray):
-        raise error(message(f"{what}: {type(array).__name__} is not a numpy array"))
+        raise wanted.refusal(f"{type(array).__name__} is not a numpy array")
     if array.dtype != dtype:
         expected = f"{dtype.name}: a bound array is used as it is"
-        hint = f"array.astype({spelled(dtype)})"
-        raise error(message(f"{what}: the array is {array.dtype.name}", expected=expected, hint=hint))
+        raise wanted.refusal(f"the array is {array.dtype.name}", expected, f"array.astype({spelled(dtype)})")
     if not (array.flags.c_contiguous and array.flags.aligned):
-        raise error(message(f"{what}: the array is not contiguous", hint="np.ascontiguousarray(array)"))
+        raise wanted.refusal("the array is not contiguous and aligned", hint="array.copy()")
     return array
 
 
-def _number(value: bool | int | float | np.generic, dtype: DType, what: str, error: Refusal) -> Array:
+def _number(value: bool | int | float | np.generic, wanted: Wanted) -> Array:
+    dtype = wanted.dtype
     given = np.asarray(value).dtype if isinstance(value, np.generic) else np.dtype(type(value))
     plain = value.item() if isinstance(value, np.generic) else value
     if _kind(given) > dtypes.kind(dtype):
-        raise error(message(f"{what}: {value!r} is of a higher kind than {dtype.name}", expected=dtype.name))
+        raise wanted.refusal(f"{value!r} is of a higher kind than {dtype.name}", dtype.name)
     with np.errstate(all="ignore"):
         try:
             array = np.asarray(plain, dtype)
         except OverflowError:
             array = None
     if array is None or (np.isfinite(plain) and not np.isfinite(array)):
-        raise error(
-            message(f"{what}: {value!r} is outside of the range of {dtype.name}", expected=dtype.name)
-        )
+        raise wanted.refusal(f"{value!r} is outside of the range of {dtype.name}", dtype.name)
     return array
 
 
@@ -93,13 +107,13 @@ def _kind(dtype: DType) -> int:
     return 0 if dtype == dtypes.bool_ else 3
 
 
-def _no_array(value: object, dtype: DType, rank: int, what: str) -> str:
+def _no_array(value: object, wanted: Wanted) -> FeedError | StateError:
     kind = "a list" if isinstance(value, list) else f"{type(value).__name__}"
-    expected = f"a numpy array of {dtype.name}" + (", or a number" if rank == 0 else f" with {rank} axes")
-    hint = (
-        f"np.asarray(..., dtype={spelled(dtype)})" if isinstance(value, list | tuple | int | float) else None
-    )
-    return message(f"{what}: {kind} is not a plain numpy array", expected=expected, hint=hint)
+    axes = ", or a number" if wanted.rank == 0 else f" with {wanted.rank} axes"
+    known = isinstance(value, list | tuple | int | float)
+    hint = f"np.asarray(..., dtype={spelled(wanted.dtype)})" if known else None
+    reason = f"{kind} is not a plain numpy array"
+    return wanted.refusal(reason, f"a numpy array of {wanted.dtype.name}{axes}", hint)
 
 
 def spelled(dtype: DType) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from documents import Program, call, literal, plan, variable
+from lazyflow.runtime.dimensions import MAX_EXTENT
 from lazyflow.runtime.errors import FeedError
 
 X = np.ones((4, 3), np.float32)
@@ -73,6 +74,21 @@ def test_wrong_rank(session):
 def test_empty_axis_is_refused_by_name(session):
     text = refused(session, x=X[:0], y=np.zeros(0, np.int64))
     assert text.startswith("feed 'x': axis 0 (\"batch\") is empty")
+    assert "made      at train.py:3" in text
+    assert "hint      leave out the run" in text
+
+
+def test_axis_that_is_too_long_is_refused_before_it_is_copied(session):
+    x = np.broadcast_to(X[:1], (MAX_EXTENT + 1, 3))
+    text = refused(session, x=x, y=np.zeros(1, np.int64))
+    assert text.startswith(f"feed 'x': axis 0 (\"batch\") is {MAX_EXTENT + 1}\n")
+    assert f"a size from 1 to {MAX_EXTENT}" in text
+    assert "hint" not in text
+
+
+def test_one_row_is_enough(session):
+    session.run("train", x=X[:1], y=np.zeros(1, np.int64))
+    assert session.get("runs") == 1
 
 
 def test_polynomial_axis_is_checked_by_its_value():
@@ -94,12 +110,14 @@ def test_unsafe_dtype_says_what_to_write(session):
     text = refused(session, x=X.astype(np.float64), y=np.zeros(4, np.int64))
     assert text.startswith("feed 'x': float64 does not cast safely to float32")
     assert "array.astype(np.float32)" in text
+    assert "made      at train.py:3" in text
 
 
 def test_list_says_what_to_write(session):
     text = refused(session, x=[[1.0, 2.0, 3.0]], y=np.zeros(1, np.int64))
     assert text.startswith("feed 'x': a list is not a plain numpy array")
     assert "np.asarray(..., dtype=np.float32)" in text
+    assert "made      at train.py:3" in text
 
 
 def test_masked_array_is_refused(session):
@@ -120,7 +138,9 @@ def echo(shape, dtype, dimensions=()):
     return lambda value: session.run("main", x=value)["y"]
 
 
-@pytest.mark.parametrize("value", [2, True, np.float64(2.5), np.int64(2), 2.5, np.array(2, np.int16)])
+@pytest.mark.parametrize(
+    "value", [2, True, np.float64(2.5), np.int64(2), ml_dtypes.bfloat16(2.5), 2.5, np.array(2, np.int16)]
+)
 def test_rank_zero_takes_numbers_of_the_same_or_a_lower_kind(value):
     found = echo((), "float32")(value)
     assert found.dtype == np.float32
@@ -131,9 +151,13 @@ def test_rank_zero_takes_numbers_of_the_same_or_a_lower_kind(value):
     ("dtype", "value", "reason"),
     [
         ("int64", 2.0, "2.0 is of a higher kind than int64"),
+        ("int64", ml_dtypes.bfloat16(2.0), "2 is of a higher kind than int64"),
+        ("float32", np.complex64(2), "is of a higher kind than float32"),
         ("bool", 1, "1 is of a higher kind than bool"),
         ("int32", 2**31, "2147483648 is outside of the range of int32"),
+        ("uint8", -1, "-1 is outside of the range of uint8"),
         ("float32", 1e39, "1e+39 is outside of the range of float32"),
+        ("float16", -70000, "-70000 is outside of the range of float16"),
         ("float32", 1j, "complex is not a plain numpy array"),
     ],
 )
@@ -141,6 +165,16 @@ def test_rank_zero_refuses_other_numbers(dtype, value, reason):
     with pytest.raises(FeedError) as caught:
         echo((), dtype)(value)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_rank_zero_takes_numbers_that_are_not_finite(value):
+    np.testing.assert_equal(echo((), "float32")(value), np.float32(value))
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 255), ("int8", -128), ("float32", 3.4028234e38)])
+def test_rank_zero_takes_the_largest_numbers(dtype, value):
+    assert echo((), dtype)(value) == np.array(value, dtype)
 
 
 def test_number_for_an_array_is_refused():
@@ -178,6 +212,51 @@ def test_feed_that_overlaps_a_bound_variable_is_copied():
     session.bind("w", memory)
     assert session.run("main", x=memory)["y"].tolist() == [0, 1, 2]  # as it was before the run
     assert memory.tolist() == [7, 7, 7]
+
+
+def test_misaligned_feed_is_copied():
+    memory = np.zeros(4 * 3 + 1, np.uint8)
+    feed = memory[1:].view(np.float32)
+    feed[:] = [1, 2, 3]
+    assert not feed.flags.aligned
+    assert echo((3,), "float32")(feed).tolist() == [1, 2, 3]
+
+
+def test_feeds_are_checked_anew_where_their_shapes_were_seen(session):
+    y = np.zeros(4, np.int64)
+    session.run("train", x=X, y=y)
+    session.set("runs", 0)
+    assert "float64 does not cast safely" in refused(session, x=X.astype(np.float64), y=y)
+    assert "axis 1 is 2" in refused(session, x=X[:, :2], y=y)
+    assert "unknown feed 'z'" in refused(session, x=X, z=y)
+    assert "unknown feed 'z'" in refused(session, x=X, y=y, z=y)
+    assert "missing feed 'y'" in refused(session, x=X)
+    assert "a list is not a plain numpy array" in refused(session, x=X.tolist(), y=y)
+    assert "MaskedArray is not a plain" in refused(session, x=np.ma.masked_less(X, 0), y=y)
+
+
+def test_layout_and_memory_are_looked_at_where_the_shapes_were_seen(monkeypatch):
+    p = Program(dimensions=())
+    p.feed("x", (4,))
+    session, taken = plan(p, variables=[variable("w", (4,))]).session("numpy"), []
+    run, bound = session.backend.run, np.float32([1, 2, 3, 4])
+    monkeypatch.setattr(session.backend, "run", lambda *args: (taken.append(args[1]["x"]), run(*args))[1])
+    session.bind("w", bound)
+    misaligned = np.zeros(17, np.uint8)[1:].view(np.float32)
+    misaligned[:] = bound
+    for feed in (bound.copy(), bound.repeat(2)[::2], misaligned, bound):
+        session.run("main", x=feed)
+        assert taken[-1].tolist() == [1, 2, 3, 4]
+        assert taken[-1].flags.c_contiguous
+        assert taken[-1].flags.aligned
+        assert not np.may_share_memory(taken[-1], bound)
+
+
+def test_many_shapes_are_solved_each():
+    session = counting(("x", ("batch",), "float32"))
+    for size in range(1, 200):
+        session.run("train", x=np.zeros(size, np.float32))
+    assert session.get("runs") == 199
 
 
 def test_feeds_are_never_changed_nor_kept():

@@ -13,9 +13,18 @@ def group(index, **options):
         scalars={
             "lr": (f"adam/groups/{index}/lr",),
             "betas": (f"adam/groups/{index}/betas/0", f"adam/groups/{index}/betas/1"),
+            "etas": (f"adam/groups/{index}/etas/0",),
+            "decay": (f"adam/groups/{index}/decay",),
+            "shift": (f"adam/groups/{index}/shift",),
+            "nesterov": (f"adam/groups/{index}/nesterov",),
         },
         options={"amsgrad": False} | options,
-        ranges={"lr": (0.0, "inf", False, False), "betas": (0.0, 1.0, False, True)},
+        ranges={
+            "lr": (0.0, "inf", False, False),
+            "betas": (0.0, 1.0, False, True),
+            "etas": (0.0, 1.0, True, False),
+            "decay": ("-inf", 2.0, False, False),
+        },
     )
 
 
@@ -23,7 +32,8 @@ def group(index, **options):
 def session():
     names = [name for index in range(3) for names in group(index).scalars.values() for name in names]
     variables = [
-        *(variable(name, (), "float64", 0.25) for name in names),
+        *(variable(name, (), *(("bool", 0) if "nest" in name else ("float64", 0.25))) for name in names),
+        variable("adam/offender", (), "int32", -1),
         variable("a"),
         variable("b"),
         variable("a/group", (), "int32", 0),
@@ -44,7 +54,9 @@ def test_options_are_read_as_numbers_and_tuples(session):
     assert first["lr"] == 0.25
     assert first["betas"] == (0.25, 0.25)
     assert first["amsgrad"] is False
-    assert list(first) == ["lr", "betas", "amsgrad"]
+    assert first["etas"] == (0.25,)
+    assert first["nesterov"] is False
+    assert list(first) == ["lr", "betas", "etas", "decay", "shift", "nesterov", "amsgrad"]
     assert "lr" in first
     assert "eps" not in first
     assert len(session.groups["adam"]) == 3
@@ -71,6 +83,10 @@ def test_set_option_takes_numpy_and_integer_numbers(session):
         ("lr", float("nan"), "lr: nan is out of range"),
         ("lr", float("inf"), "lr: inf is out of range"),
         ("betas", (0.9, 1.0), "betas: 1.0 is out of range"),
+        ("etas", (0.0,), "etas: 0.0 is out of range"),
+        ("etas", (1.5,), "etas: 1.5 is out of range"),
+        ("decay", 2.5, "decay: 2.5 is out of range"),
+        ("shift", float("-inf"), "shift: -inf is out of range"),
     ],
 )
 def test_value_out_of_range_is_refused(session, option, value, reason):
@@ -80,11 +96,39 @@ def test_value_out_of_range_is_refused(session, option, value, reason):
     assert session.groups["adam"][0]["betas"] == (0.25, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("lr", 0.0),
+        ("betas", (0.0, 0.0)),
+        ("etas", (1.0,)),
+        ("decay", 2.0),
+        ("decay", -1e300),
+        ("shift", 1e300),
+    ],
+)
+def test_ends_of_a_closed_range_are_taken(session, option, value):
+    session.groups["adam"][0][option] = value
+    assert session.groups["adam"][0][option] == value
+
+
+@pytest.mark.parametrize("value", [True, np.True_])
+def test_switch_is_set_with_a_bool(session, value):
+    session.groups["adam"][0]["nesterov"] = value
+    assert session.groups["adam"][0]["nesterov"] is True
+
+
 def test_range_is_shown_with_its_open_ends(session):
     with pytest.raises(ArgumentError, match=r"\[0.0, 1.0\)"):
         session.groups["adam"][0]["betas"] = (2.0, 0.5)
     with pytest.raises(ArgumentError, match=r"\[0.0, inf\)"):
         session.groups["adam"][0]["lr"] = float("inf")
+    with pytest.raises(ArgumentError, match=r"\(0.0, 1.0\]"):
+        session.groups["adam"][0]["etas"] = (0.0,)
+    with pytest.raises(ArgumentError, match=r"\(-inf, 2.0\]"):
+        session.groups["adam"][0]["decay"] = 3.0
+    with pytest.raises(ArgumentError, match=r"\(-inf, inf\)"):
+        session.groups["adam"][0]["shift"] = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +136,12 @@ def test_range_is_shown_with_its_open_ends(session):
     [
         ("lr", "0.1", "lr: '0.1' is not a number"),
         ("lr", True, "lr: True is not a number"),
+        ("lr", np.True_, "lr: np.True_ is not a number"),
+        ("lr", (0.1,), "lr: (0.1,) is not a number"),
+        ("lr", 1j, "lr: 1j is not a number"),
+        ("etas", 0.5, "etas: 0.5 is not a sequence of 1 numbers"),
+        ("betas", "ab", "betas: 'ab' is not a sequence of 2 numbers"),
+        ("nesterov", 1, "nesterov: 1 is no bool\n  expected  True or False"),
         ("betas", 0.9, "betas: 0.9 is not a sequence of 2 numbers"),
         ("betas", (0.9,), "betas: (0.9,) is not a sequence of 2 numbers"),
     ],
@@ -107,6 +157,29 @@ def test_structure_is_refused_with_the_reason(session):
         session.groups["adam"][0]["amsgrad"] = True
     assert "amsgrad: cannot be changed in a live session" in str(caught.value)
     assert "amsgrad=False, as when the graph was compiled" in str(caught.value)
+
+
+def test_unknown_optimizer_lists_those_that_there_are(session):
+    with pytest.raises(ArgumentError) as caught:
+        session.groups["adamw"]
+    assert "groups: no optimizer is named 'adamw'" in str(caught.value)
+    assert "expected  'adam'" in str(caught.value)
+    assert "did you mean 'adam'?" in str(caught.value)
+    assert "adamw" not in session.groups
+    assert session.groups.get("adamw") is None
+
+
+@pytest.mark.parametrize(("place", "name"), [(-1, None), (0, "a"), (1, "b")])
+def test_offender_is_the_parameter_at_the_place_that_was_kept(session, place, name):
+    session.set("adam/offender", place)
+    assert session.groups["adam"].offender == name
+
+
+def test_optimizer_that_keeps_no_offender_has_none():
+    groups = (schema.Group(scalars={}, options={}, ranges={}),)
+    optimizer = schema.Optimizer(name="sgd", kind="SGD", groups=groups, members={}, state={})
+    made = plan(Program(dimensions=()), optimizers=(optimizer,)).session("numpy")
+    assert made.groups["sgd"].offender is None
 
 
 def test_unknown_option_hints_at_the_closest(session):

@@ -133,6 +133,19 @@ def test_load_state_dict_lists_all_that_does_not_fit_and_changes_nothing(session
     assert session.get("w").tolist() == [1.0] * 3
 
 
+@pytest.mark.parametrize(("count", "more"), [(8, None), (9, "and 1 more"), (11, "and 3 more")])
+def test_load_state_dict_lists_eight_that_do_not_fit(count, more):
+    names = [f"v{number:02}" for number in range(count)]
+    made = plan(Program(dimensions=()), variables=[variable(name, (2,)) for name in names]).session("numpy")
+    with pytest.raises(StateError) as caught:
+        made.load_state_dict({name: np.zeros(3, np.float32) for name in names})
+    lines = str(caught.value).splitlines()
+    told = [line for line in lines if "the array has shape (3,)" in line]
+    assert [line.split("'")[1] for line in told] == names[:8]
+    assert lines[-1].strip() == (more or "expected  float32[2]")
+    assert all(line.startswith("  ") for line in lines[1:])
+
+
 def test_load_state_dict_is_all_or_nothing(session):
     with pytest.raises(StateError, match="float64 does not cast safely to float32"):
         session.load_state_dict({"steps": 5, "w": np.zeros(3)})
@@ -204,6 +217,7 @@ read_only.flags.writeable = False
         ([1.0, 2.0, 3.0], "bind 'w': list is not a numpy array"),
         (np.zeros(3), "bind 'w': the array is float64"),
         (np.zeros(6, np.float32)[::2], "bind 'w': the array is not contiguous"),
+        (np.zeros(13, np.uint8)[1:].view(np.float32), "bind 'w': the array is not contiguous and aligned"),
         (np.zeros(4, np.float32), "bind 'w': the array has shape (4,)"),
         (read_only, "bind 'w': the array is read-only"),
     ],
