@@ -90,9 +90,6 @@ def grouped(batches: Iterable[Mapping[str, object]], read: Read) -> Iterator[Ste
             if changing:
                 arrays, sizes, _ = read(batch)
         group.add(arrays, sizes, copied=arrays is not batch)
-        if changing:
-            yield from group.steps()
-            group = _Group()
     yield from group.steps()
 
 

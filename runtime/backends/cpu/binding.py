@@ -74,7 +74,6 @@ class Binding:
         filled.place(self._bases(natives))
         self._patches = filled.patches(self._fed)
         self._feeds = np.zeros(max(1, len(self._fed)), np.int64)
-        self._rows: dict[str, Array] = {}  # where the fetches of every run are kept, if they are
         self._jobs = np.stack([self._make_job(natives)] * 2)
         self.job, self.many = address(self._jobs[0]), address(self._jobs[1])
         fed = set(self._fed)
@@ -82,6 +81,8 @@ class Binding:
         own = [f for f in program.fetches if f.source.buffer not in fed]
         self._fetched_feeds = [f for f in program.fetches if f not in own]
         self._fetches = [(f.name, self.view(f.source, f.shape, {})) for f in own]
+        blocks = not self._fetched_feeds and all(view.flags.c_contiguous for _, view in self._fetches)
+        self._blocks = self._fetches if blocks else []  # what the driver can copy
 
     def _find(self, buffer: schema.Buffer, memory: Memory) -> Array | None:
         if buffer.place == "arena":
@@ -156,29 +157,22 @@ class Binding:
             self._feeds[position] = address(feeds[name])
         self._kept = feeds if isinstance(feeds, Bound) else None
 
-    def feed_steps(self, steps: Steps, every: bool) -> None:
-        """Take the addresses of what several runs are fed, and make room for what to keep of each."""
-        count, self._rows = 1 if self.prints else min(steps.runs, _MOST_STEPS), {}
-        if every:
-            count = self._make_room(count)
+    def feed_steps(self, steps: Steps, every: bool) -> dict[str, Array]:
+        """Take the addresses of what several runs are fed; rows for the fetches of each, or none."""
+        kept = self._blocks if every else []
+        count = 1 if self.prints or (every and not kept) else min(steps.runs, _MOST_STEPS)
+        if kept:
+            count = max(1, min(count, _MOST_BYTES // sum(view.nbytes for _, view in kept)))
         self._table = np.empty((count, len(self._names)), np.int64)
         for position, name in enumerate(self._names):
             self._table[:, position] = _addresses(steps, name, count)
+        rows = {name: np.empty((count, *view.shape), view.dtype) for name, view in kept}
+        copies = [(address(view), address(rows[name]), view.nbytes) for name, view in kept]
+        self._copies = np.array(copies, np.int64)
         job = self._jobs[1]
         job[JobWord.FEEDS], job[JobWord.STEPS] = address(self._table), count
-        job[JobWord.COPY_COUNT] = len(self._rows)
-
-    def _make_room(self, count: int) -> int:
-        """Room for the fetches of each run; for how many of them."""
-        views = [view for _, view in self._fetches]
-        if not views or self._fetched_feeds or not all(view.flags.c_contiguous for view in views):
-            return 1
-        count = max(1, min(count, _MOST_BYTES // max(1, sum(view.nbytes for view in views))))
-        self._rows = {name: np.empty((count, *view.shape), view.dtype) for name, view in self._fetches}
-        copies = [(address(view), address(self._rows[n]), view.nbytes) for n, view in self._fetches]
-        self._copies = np.array(copies, np.int64)
-        self._jobs[1, JobWord.COPIES] = address(self._copies)
-        return count
+        job[JobWord.COPIES], job[JobWord.COPY_COUNT] = address(self._copies), len(copies)
+        return rows
 
     @property
     def done(self) -> int:
@@ -192,14 +186,13 @@ class Binding:
             fetches[fetch.name] = self.view(fetch.source, fetch.shape, feeds).copy()
         return fetches
 
-    def fetch_steps(self, steps: Steps, done: int) -> list[dict[str, Array]]:
-        """The fetches of each run if they were kept, else of the last."""
-        if not self._rows:
+    def fetch_steps(self, steps: Steps, done: int, rows: Mapping[str, Array]) -> list[dict[str, Array]]:
+        """The fetches of each run if there are rows of them, else of the last."""
+        if not rows:
             return [self.fetch(steps.feeds(done - 1))]
         # a caller that holds one row holds the block, which is not to be larger than what was run
-        rows = {n: r if len(r) == done else r[:done].copy() for n, r in self._rows.items()}
-        self._rows = {}
-        return [{name: row[run, ...] for name, row in rows.items()} for run in range(done)]
+        kept = {name: row if len(row) == done else row[:done].copy() for name, row in rows.items()}
+        return [{name: row[run, ...] for name, row in kept.items()} for run in range(done)]
 
     def view(self, access: schema.Access, shape: schema.Extents, feeds: Mapping[str, Array]) -> Array:
         """What an access sees over a space."""

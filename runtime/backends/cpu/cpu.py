@@ -135,13 +135,13 @@ class CpuBackend:
             return Ran(1, [fetches], lines)
         binding = self._bind(program, steps.sizes)
         self.host.pool.use(get_num_threads())
-        binding.feed_steps(steps, every)
+        rows = binding.feed_steps(steps, every)
         status = self.host.run(binding.many)
         done = binding.done
         if status and not done:
             binding.explain(self.document, status - 1, steps.feeds(0))
         lines = self._lines(binding) if binding.prints else []
-        return Ran(done, binding.fetch_steps(steps, done), lines)
+        return Ran(done, binding.fetch_steps(steps, done, rows), lines)
 
     def _lines(self, binding: Binding) -> list[str]:
         lines = []

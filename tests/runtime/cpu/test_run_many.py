@@ -9,6 +9,7 @@ import pytest
 
 from documents import Program, call, literal, plan, variable
 from lazyflow.runtime import schema
+from lazyflow.runtime.backends.cpu import binding
 from lazyflow.runtime.errors import ArgumentError, FeedError, OutOfRangeError
 
 
@@ -177,16 +178,25 @@ def test_large_fetches_are_kept_a_few_at_a_time():
     assert max(base.nbytes for base in bases) <= 1 << 22
 
 
-def test_all_fetches_that_are_strided_or_fed():
+def test_fetches_hold_no_more_memory_than_what_was_run(monkeypatch):
+    monkeypatch.setattr(binding, "_PATIENCE", 0)  # so that each call ends with its first run
+    found = growing().run_many("main", batches_of(3, 3, 3), fetch="all")
+    assert [step["count"].base.nbytes for step in found] == [8] * 3
+
+
+BATCHES = np.arange(18, dtype=np.float32).reshape(3, 3, 2)
+
+
+@pytest.mark.parametrize(("fetched", "expected"), [("transposed", -BATCHES.swapaxes(1, 2)), ("fed", BATCHES)])
+def test_all_fetches_that_are_no_block_of_memory(fetched, expected):
     p = Program()
     x, y = p.feed("x", ("batch", 2)), p.arena(("batch", 2))
     p.kernel([x], [call("neg", 0)], [(1, y)])
-    p.fetch("transposed", y._replace(shape=(2, "batch"), strides=(1, 2)))
-    p.fetch("fed", x)
-    batches = np.arange(18, dtype=np.float32).reshape(3, 3, 2)
-    found = plan(p).session("cpu").run_many("main", [{"x": batch} for batch in batches], fetch="all")
-    np.testing.assert_array_equal([step["transposed"] for step in found], -batches.swapaxes(1, 2))
-    np.testing.assert_array_equal([step["fed"] for step in found], batches)
+    p.fetch("y", y)
+    p.fetch(fetched, x if fetched == "fed" else y._replace(shape=(2, "batch"), strides=(1, 2)))
+    found = plan(p).session("cpu").run_many("main", [{"x": batch} for batch in BATCHES], fetch="all")
+    np.testing.assert_array_equal([step[fetched] for step in found], expected)
+    np.testing.assert_array_equal([step["y"] for step in found], -BATCHES)
 
 
 def test_all_fetches_of_a_program_that_has_none():
