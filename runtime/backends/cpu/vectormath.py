@@ -3,6 +3,7 @@
 float64 holds every intermediate value of a float32 function with 29 bits to spare: no splitting of constants,
 no care for subnormal results, one rounding at the end. The error is below 0.51 ULP where the series are
 truncated as here (relative error below 1e-9); sines of arguments beyond 1e5 are left to the C library.
+Products and sums are fused by name, not by the compiler's leave, so that every host gives the same bits.
 """
 
 from __future__ import annotations
@@ -63,11 +64,18 @@ class Reals:
         return self.writer.let(f"{instruction} {self.type} {', '.join(texts)}")
 
     def multiply_add(self, a: str, b: str | float, c: str | float) -> str:
-        """A * b + c."""
-        return self.op("fadd", self.op("fmul", a, b), c)
+        """A * b + c, rounded once."""
+        texts = [v if isinstance(v, str) else self.number(v) for v in (a, b, c)]
+        return self.intrinsic("fma", *texts)
 
     def polynomial(self, x: str, coefficients: Sequence[float]) -> str:
-        """The value of a polynomial, lowest coefficient first, by Horner's rule."""
+        """The value of a polynomial, lowest coefficient first: even and odd powers apart, by Horner's rule."""
+        square = self.op("fmul", x, x)
+        return self.multiply_add(
+            x, self._horner(square, coefficients[1::2]), self._horner(square, coefficients[::2])
+        )
+
+    def _horner(self, x: str, coefficients: Sequence[float]) -> str:
         value: str | float = coefficients[-1]
         for coefficient in reversed(coefficients[:-1]):
             value = self.multiply_add(x, value, coefficient)
