@@ -1,119 +1,192 @@
-"""A batched update: one body over the elements of many segments, cut into items of a fixed length."""
+"""Instructions that are one body over flat segments: batched updates, and reductions of whole arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple, TypeAlias
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.kernel import KernelFunction
-from lazyflow.runtime.backends.cpu.lanes import from_stored
-from lazyflow.runtime.backends.cpu.nest import Read, make_nest, weight
-from lazyflow.runtime.backends.cpu.tasks import Address, Shared, Tasks, Written
-from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, definition
+from lazyflow.runtime.backends.cpu.bodies import Body
+from lazyflow.runtime.backends.cpu.items import Along, Operand, Stream
+from lazyflow.runtime.backends.cpu.nest import contiguous
+from lazyflow.runtime.backends.cpu.segments import Segments
+from lazyflow.runtime.backends.cpu.tasks import Address, Shared, Tasks
 from lazyflow.runtime.dimensions import MAX_EXTENT
 from lazyflow.runtime.dtypes import DType
-from lazyflow.runtime.scalars import SCALARS
 
-_LENGTH = "length"  # the one size that the body of a segment depends on
-_ITEM = 32768  # elements that one thread updates at a time
+_Memory: TypeAlias = tuple[str, str, int]  # a place, and its name or its slot
 
 
-@dataclass(frozen=True)
-class BatchFunction:
-    """Writes the function of a batched update; its range is that of the items.
+class _Stretch(NamedTuple):
+    """Memory that a segment touches: the bytes from start to end."""
 
-    Its numbers are three per item: the segment, and where its elements begin and end. Its addresses are those
-    of the columns, then for each segment of what it reads, what it writes, and of its group.
-    """
-
-    body: tuple[schema.Call, ...]
-    results: tuple[int, ...]
-    reads: tuple[DType, ...]
-    columns: tuple[DType, ...]
-    strides: tuple[schema.Extent, ...]
-    writes: tuple[DType, ...]
-
-    @property
-    def width(self) -> int:
-        """The number of addresses of a segment."""
-        return len(self.reads) + len(self.writes) + 1
-
-    @property
-    def reduces(self) -> bool:
-        """Whether the body reduces over a segment, which then is one item."""
-        return any(call.op in SCALARS and SCALARS[call.op].reduction for call in self.body)
-
-    def describe(self, name: str) -> tuple[Shared, Callable[[], Written]]:
-        """What callers need to know of the function, and its text when it is asked for."""
-        shared = Shared(name)
-        return shared, lambda: self._written(shared)
-
-    def _written(self, shared: Shared) -> Written:
-        part = f"{shared.name}.segment"
-        body = self._body()
-        writer = Writer()
-        text = body.text(part)
-        length = writer.slot("i64")
-        items = writer.argument(0)
-        with writer.loop("%begin", "%end") as item:
-            row = writer.let(f"mul i64 {item}, 3")
-            segment, begin, end = (writer.element(items, "i64", row, i) for i in range(3))
-            first = writer.let(
-                f"add i64 {writer.let(f'mul i64 {segment}, {self.width}')}, {1 + len(self.columns)}"
-            )
-            pointers = [writer.element("%args", "ptr", first, i) for i in range(self.width)]
-            group = writer.let(f"sext i32 {writer.let(f'load i32, ptr {pointers.pop()}')} to i64")
-            writer.line(f"store i64 {end}, ptr {length}")
-            given = [f"ptr {p}" for p in pointers[: len(self.reads)]]
-            given += [self._scalar(writer, i, group) for i in range(len(self.columns))]
-            given += [f"ptr {p}" for p in pointers[len(self.reads) :]]
-            bounds = f"i64 {begin}, i64 {end}" if body.range != 1 else "i64 0, i64 1"
-            writer.line(f"call void @{part}({', '.join(given)}, ptr {length}, {bounds})")
-        writer.line("ret i64 0")
-        writer.functions |= body.writer.functions
-        writer.declarations |= body.writer.declarations
-        return Written(f"{text}\n{definition(shared.name, writer)}", writer, shared)
-
-    def _body(self) -> KernelFunction:
-        reads = [Read(dtype, [1]) for dtype in self.reads] + [Read(dtype, [0]) for dtype in self.columns]
-        writes = [Read(dtype, [1]) for dtype in self.writes]
-        nest = make_nest((_LENGTH,), int(self.reduces), reads, writes, self.body, list(self.results))
-        # variables are read and written in place
-        return KernelFunction(nest, [_LENGTH], late_writes=True, scalars=len(self.columns))
-
-    def _scalar(self, writer: Writer, column: int, group: str) -> str:
-        dtype = self.columns[column]
-        place = writer.let(f"mul i64 {group}, {self.strides[column]}")
-        stored = writer.element(writer.argument(1 + column), STORED[dtype], place, 0)
-        return f"{COMPUTED[dtype]} {from_stored(writer, 1, stored, dtype)}"
+    memory: _Memory
+    start: int
+    end: int
+    segment: int
 
 
-def add_batch(tasks: Tasks, item: schema.KernelBatch) -> None:
-    """Call the function of a batched update."""
-    first = item.segments[0]
-
-    def kept(buffers: tuple[int, ...]) -> tuple[DType, ...]:
-        return tuple(dtypes.ALL[tasks.program.buffers[number].dtype] for number in buffers)
-
-    function = BatchFunction(
-        item.body,
-        item.results,
-        kept(first.reads),
-        kept(tuple(column.buffer for column in item.columns)),
-        tuple(column.strides[0] for column in item.columns),
-        kept(first.writes),
+def segments_of(tasks: Tasks, items: Sequence[schema.AnyInstruction]) -> Segments | None:
+    """The segments of instructions of one kind together; None where they are not such, or need an order."""
+    found = [_segments(tasks, item) for item in items]
+    if any(each is None for each in found):
+        return None
+    known = [each for each in found if each is not None]
+    first = known[0]
+    joined = first._replace(
+        reads=[_joined(streams) for streams in zip(*(each.reads for each in known), strict=True)],
+        writes=[_joined(streams) for streams in zip(*(each.writes for each in known), strict=True)],
+        groups=[group for each in known for group in each.groups],
+        sizes=[size for each in known for size in each.sizes],
     )
-    shared = tasks.module.function(("batch", function), function.describe)
-    args: list[Address] = [tasks.address(column) for column in item.columns]
-    numbers: list[int] = []
-    for index, segment in enumerate(item.segments):
-        args += [(buffer, 0) for buffer in (*segment.reads, *segment.writes, segment.group)]
-        step = segment.size if function.reduces else _ITEM
-        for begin in range(0, segment.size, max(1, step)):
-            numbers += [index, begin, min(begin + step, segment.size)]
-    total = sum(segment.size for segment in item.segments) * (weight(item.body) + function.width)
-    tasks.add(shared._replace(extent=len(numbers) // 3, work=total), args, tuple(numbers))
+    return joined if len(known) == 1 or _apart(tasks, joined) else None
+
+
+def runs(tasks: Tasks) -> Iterator[tuple[int, list[schema.AnyInstruction]]]:
+    """The program's instructions, those of one kind in a row together, and the number of the first."""
+    number = 0
+    for _, group in groupby(tasks.program.instructions, lambda item: _kind(tasks, item)):
+        run = list(group)
+        yield number, run
+        number += len(run)
+
+
+def _kind(tasks: Tasks, item: schema.Instruction) -> object:
+    """What instructions have in common that differ in their segments alone; never equal for others."""
+    if isinstance(item, schema.KernelBatch):
+        first = item.segments[0]
+        kinds = tuple(_dtype(tasks, number) for number in (*first.reads, *first.writes))
+        return item.when, item.body, item.results, item.columns, kinds
+    if isinstance(item, schema.Kernel) and _is_flat(item):
+        moving = tuple(_moves(item, access) for access in item.reads)
+        kinds = tuple(tasks.dtype(access) for access in _accesses(item))
+        return item.when, item.body, tuple(write.value for write in item.writes), moving, kinds
+    return object()
+
+
+def _segments(tasks: Tasks, item: schema.Instruction) -> Segments | None:
+    if isinstance(item, schema.KernelBatch):
+        return segments_of_batch(tasks, item)
+    return _segments_of_kernel(tasks, item) if isinstance(item, schema.Kernel) and _is_flat(item) else None
+
+
+def segments_of_batch(tasks: Tasks, item: schema.KernelBatch) -> Segments:
+    """The segments of one batch."""
+    reads, writes = (
+        [
+            Stream(Operand(_dtype(tasks, buffers[0])), [(number, 0) for number in buffers])
+            for buffers in zip(*each, strict=True)
+        ]
+        for each in ([s.reads for s in item.segments], [s.writes for s in item.segments])
+    )
+    reads += [
+        Stream(Operand(tasks.dtype(column), Along.GROUPS, False, column.strides[0]), [tasks.address(column)])
+        for column in item.columns
+    ]
+    groups = [(segment.group, 0) for segment in item.segments]
+    sizes = [segment.size for segment in item.segments]
+    return Segments(Body(len(reads), item.body), item.results, reads, writes, groups, sizes)
+
+
+def _segments_of_kernel(tasks: Tasks, item: schema.Kernel) -> Segments:
+    fixed = [number for number, access in enumerate(item.reads) if not _moves(item, access)]
+    results = [write.value for write in item.writes]
+    part = Body(len(item.reads), item.body).part(results, (), last=fixed)
+
+    def stream(access: schema.Access, along: Along) -> Stream:
+        return Stream(Operand(tasks.dtype(access), along), [tasks.address(access)])
+
+    reads = [stream(item.reads[v], Along.NOTHING if v in fixed else Along.ELEMENTS) for v in part.reads]
+    writes = [stream(write.to, Along.NOTHING) for write in item.writes]
+    body = Body(len(reads), part.calls)
+    return Segments(body, part.results, reads, writes, (), [_size(item)])
+
+
+def _is_flat(item: schema.Kernel) -> bool:
+    """Whether a kernel reduces arrays without gaps, of known size, to scalars."""
+    if not 0 < item.inner == len(item.space) or not all(isinstance(extent, int) for extent in item.space):
+        return False
+    accesses = _accesses(item)
+    body = Body(len(item.reads), item.body)
+    moving = {number for number, access in enumerate(item.reads) if _moves(item, access)}
+    varying = body.varying(moving)
+    return (
+        bool(body.reductions())
+        and all(isinstance(access.offset, int) for access in accesses)
+        and all(_strides(item, access) in (_steps(item), ()) for access in accesses)
+        and not any(write.value in varying or _moves(item, write.to) for write in item.writes)
+        and all(call.op not in ("index", "size") for call in item.body)
+    )
+
+
+def _accesses(item: schema.Kernel) -> list[schema.Access]:
+    return [*item.reads, *(write.to for write in item.writes)]
+
+
+def _size(item: schema.Kernel) -> int:
+    return math.prod(extent for extent in item.space if isinstance(extent, int))
+
+
+def _steps(item: schema.Kernel) -> schema.Extents:
+    """The strides of an array without gaps, but for axes that have one element."""
+    strides = contiguous(item.space)
+    return tuple(s for s, extent in zip(strides, item.space, strict=True) if extent != 1)
+
+
+def _strides(item: schema.Kernel, access: schema.Access) -> schema.Extents:
+    """The access's strides, but for axes that have one element; none where it does not move."""
+    strides = tuple(s for s, extent in zip(access.strides, item.space, strict=True) if extent != 1)
+    return strides if any(strides) else ()
+
+
+def _moves(item: schema.Kernel, access: schema.Access) -> bool:
+    return bool(_strides(item, access))
+
+
+def _joined(streams: Sequence[Stream]) -> Stream:
+    first = streams[0]
+    if not first.operand.own:
+        return first
+    return Stream(first.operand, [place for stream in streams for place in stream.places])
+
+
+def _apart(tasks: Tasks, whole: Segments) -> bool:
+    """Whether no segment touches what another one writes."""
+    written = {_stretch(tasks, *each) for each in _places(whole, whole.writes)}
+    # each segment may read what it writes: element by element, before
+    read = {_stretch(tasks, *each) for each in _places(whole, whole.reads)} - written
+    stretches = sorted([(stretch, True) for stretch in written] + [(stretch, False) for stretch in read])
+    ends: dict[tuple[_Memory, bool], int] = {}  # how far what is written, or only read, reaches
+    for (memory, start, end, _), writes in stretches:
+        if start < ends.get((memory, True), 0) or (writes and start < ends.get((memory, False), 0)):
+            return False
+        ends[memory, writes] = max(end, ends.get((memory, writes), 0))
+    return True
+
+
+def _places(whole: Segments, streams: Sequence[Stream]) -> Iterator[tuple[Operand, Address, int, int]]:
+    """Each place where an operand starts, how many elements of it are touched, and by which segment."""
+    for operand, places in streams:
+        if not operand.own:
+            yield operand, places[0], MAX_EXTENT, -1
+            continue
+        for segment, (place, size) in enumerate(zip(places, whole.sizes, strict=True)):
+            yield operand, place, size if operand.along is Along.ELEMENTS else 1, segment
+
+
+def _stretch(tasks: Tasks, operand: Operand, place: Address, count: int, segment: int) -> _Stretch:
+    number, offset = place
+    buffer = tasks.program.buffers[number]
+    within = buffer.size if isinstance(buffer.size, int) else MAX_EXTENT
+    start = int(str(offset)) + (buffer.offset if buffer.place == "arena" else 0)
+    end = start + min(count, within) * operand.dtype.itemsize
+    return _Stretch((buffer.place, buffer.name, buffer.slot), start, end, segment)
+
+
+def _dtype(tasks: Tasks, number: int) -> DType:
+    return dtypes.ALL[tasks.program.buffers[number].dtype]
 
 
 def add_group_check(tasks: Tasks, item: schema.KernelBatch) -> None:

@@ -1,4 +1,4 @@
-"""Sums of a whole array as sums of blocks, then the sum of those: threads share the blocks.
+"""Reductions of a whole array as reductions of blocks, then of what those gave: threads share the blocks.
 
 The blocks depend on the shape alone, so the bits do not depend on the number of threads.
 """
@@ -6,138 +6,141 @@ The blocks depend on the shape alone, so the bits do not depend on the number of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.nest import GENERATORS, contiguous
+from lazyflow.runtime.backends.cpu.bodies import BLOCK, Body
+from lazyflow.runtime.backends.cpu.nest import contiguous
 from lazyflow.runtime.backends.cpu.tasks import Tasks
-from lazyflow.runtime.scalars import SCALARS
-
-BLOCK = 16384  # elements
-_SPLIT = ("reduce_sum", "reduce_max", "reduce_min")
 
 
 def split_reduction(tasks: Tasks, kernel: schema.Kernel) -> list[schema.Kernel]:
-    """Kernels that compute the same; the kernel alone where it is not a large reduction to scalars."""
-    size = _size(kernel)
-    if size < 2 * BLOCK:
+    """Kernels that compute the same; the kernel alone where it is not a large reduction over all axes."""
+    static = all(isinstance(extent, int) for extent in kernel.space)
+    if not static or not 0 < kernel.inner == len(kernel.space):
         return [kernel]
-    body = _Body(kernel)
-    if not body.splits:
-        return [kernel]
-    blocks, rest = divmod(size, BLOCK)
-    count = blocks + (rest > 0)
-    partials = [
-        schema.Access(buffer=tasks.add_scratch((count,), dtypes.ALL[body.call(value).dtype]), strides=(1,))
-        for value in body.reductions
-    ]
-    kernels = [body.first((blocks, BLOCK), 0, [replace(p, strides=(1, 0)) for p in partials])]
-    if rest:
-        last = [replace(p, offset=blocks, strides=(0,)) for p in partials]
-        kernels.append(body.first((rest,), blocks * BLOCK, last))
-    return [*kernels, body.second(count, partials)]
+    split = _Split(tasks, kernel)
+    return list(split.kernels()) if split.worthwhile() else [kernel]
 
 
-def _size(kernel: schema.Kernel) -> int:
-    static = [extent for extent in kernel.space if isinstance(extent, int)]
-    whole = kernel.inner == len(kernel.space) == len(static)
-    return math.prod(static) if whole else 0
+class _Split:
+    """A kernel over static inner axes alone, whose first axis is cut into blocks of whole rows."""
 
+    def __init__(self, tasks: Tasks, kernel: schema.Kernel) -> None:
+        self.tasks, self.kernel = tasks, _simplified(kernel)
+        self.body = Body(len(kernel.reads), kernel.body)
+        self.space = tuple(extent for extent in self.kernel.space if isinstance(extent, int))
+        self.rows = max(1, BLOCK // math.prod(self.space[1:]))  # of a block
+        self.blocks, self.rest = divmod(self.space[0], self.rows)
+        self.totals: dict[int, schema.Access] = {}  # of the reductions that are known
 
-class _Body:
-    """A kernel over static inner axes alone: what varies along them, and what is reduced."""
-
-    def __init__(self, kernel: schema.Kernel) -> None:
-        self.kernel = kernel
-        self.arity = len(kernel.reads)
-        fixed = (0,) * len(kernel.space)
-        self.varying = {i for i, read in enumerate(kernel.reads) if read.strides != fixed}
-        self.reductions: list[int] = []
-        for value, call in enumerate(kernel.body, self.arity):
-            if call.op not in GENERATORS and SCALARS[call.op].reduction:
-                self.reductions.append(value)
-            elif call.op == "index" or self.varying.intersection(call.args):
-                self.varying.add(value)
-        self.needed = self._closure(self.call(value).args[0] for value in self.reductions)
-
-    def call(self, value: int) -> schema.Call:
-        """The call that makes a value."""
-        return self.kernel.body[value - self.arity]
-
-    @property
-    def splits(self) -> bool:
-        """Whether blocks can be reduced one by one: one stage, in order, on whole numbers of elements."""
-        kernel = self.kernel
-        results = [write.value for write in kernel.writes]
-        strides = contiguous(kernel.space)
+    def worthwhile(self) -> bool:
+        """Whether there are enough blocks, in whatever order, and nothing is written that is read later."""
+        kernel, writes = self.kernel, [write.to for write in self.kernel.writes]
+        fixed = [to for to in writes if not any(to.strides)] if self._moving() else []
         return (
-            bool(self.reductions)
-            and not self.needed.intersection(self.reductions)
-            and all(self.call(value).op in _SPLIT for value in self.reductions)
-            and all(dtypes.ALL[self.call(value).dtype] not in dtypes.HALF for value in self.reductions)
-            and all(call.op != "index" for call in kernel.body)
-            and not self.varying.intersection(results)
-            and all(kernel.reads[i].strides == strides for i in self.varying if i < self.arity)
-            and all(not any(write.to.strides) for write in kernel.writes)
+            math.prod(self.space) >= 2 * BLOCK
+            and self.blocks >= 2
+            and bool(self.body.reductions())
+            and self.body.splits()
+            and all(isinstance(access.offset, int) for access in (*kernel.reads, *writes))
+            and all(isinstance(s, int) for access in kernel.reads for s in access.strides)
+            and not any(self.tasks.overlap(read, to) for read in kernel.reads for to in fixed)
         )
 
-    def _closure(self, values: Iterable[int]) -> set[int]:
-        stack, seen = list(values), set[int]()
-        while stack:
-            value = stack.pop()
-            if value not in seen:
-                seen.add(value)
-                stack += self.call(value).args if value >= self.arity else ()
-        return seen
+    def _moving(self) -> list[schema.Write]:
+        return [write for write in self.kernel.writes if any(write.to.strides)]
 
-    def first(self, space: tuple[int, ...], start: int, to: Sequence[schema.Access]) -> schema.Kernel:
-        """Reduce the blocks of ``space``, from the element ``start``."""
+    def kernels(self) -> Iterator[schema.Kernel]:
+        """Each level of reductions, block by block and then over blocks; then what moves with elements."""
+        moving, levels = self._moving(), self.body.reductions()
+        for values in levels:
+            partials = [self._scratch(value, self.blocks + (self.rest > 0)) for value in values]
+            yield self._block((self.blocks, self.rows), 0, values, partials)
+            if self.rest:
+                yield self._block((self.rest,), self.blocks, values, partials)
+            last = values is levels[-1]
+            writes = [write for write in self.kernel.writes if write not in moving] if last else []
+            known = values if moving or not last else []
+            yield self._over(values, partials, known, writes)
+        if moving:
+            part = self.body.part([write.value for write in moving], self.totals)
+            reads = self._reads(part.reads, len(self.space))
+            writes = [schema.Write(value=v, to=w.to) for v, w in zip(part.results, moving, strict=True)]
+            yield schema.Kernel(space=self.space, reads=reads, body=part.calls, writes=tuple(writes))
+
+    def _scratch(self, value: int, count: int) -> schema.Access:
+        return schema.Access(
+            buffer=self.tasks.add_scratch((count,), dtypes.ALL[self.body.call(value).dtype]), strides=(1,)
+        )
+
+    def _reads(self, values: Sequence[int], axes: int) -> tuple[schema.Access, ...]:
+        fixed = (0,) * axes
+        return tuple(
+            replace(self.totals[v], strides=fixed) if v in self.totals else self.kernel.reads[v]
+            for v in values
+        )
+
+    def _block(
+        self, first: tuple[int, ...], block: int, values: Sequence[int], partials: Sequence[schema.Access]
+    ) -> schema.Kernel:
+        """Reduce blocks, from one on; the first axes of the space stand in the place of the kernel's."""
+        part = self.body.part(values, self.totals)
+        space = (*first, *self.space[1:])
         reads = []
-        for number, read in enumerate(self.kernel.reads):
-            if number in self.varying and isinstance(read.offset, int):
-                moved = contiguous(space)
-                reads.append(replace(read, offset=read.offset + start, strides=moved))
-            else:
-                reads.append(replace(read, strides=(0,) * len(space)))
-        chosen = sorted(v for v in {*self.needed, *self.reductions} if v >= self.arity)
-        numbers = {v: v for v in range(self.arity)} | {v: self.arity + i for i, v in enumerate(chosen)}
-        writes = [
-            schema.Write(value=numbers[value], to=place)
-            for value, place in zip(self.reductions, to, strict=True)
-        ]
-        return self._kernel(space, reads, [_renumbered(self.call(v), numbers) for v in chosen], writes)
+        for read in self._reads(part.reads, len(self.space)):
+            step, *others = (int(stride) for stride in read.strides)
+            steps = (self.rows * step, step) if len(first) > 1 else (step,)
+            start = int(read.offset) + block * self.rows * step
+            reads.append(replace(read, offset=start, strides=(*steps, *others)))
+        strides = (int(len(first) > 1), *(0,) * (len(space) - 1))
+        targets = [replace(partial, offset=block, strides=strides) for partial in partials]
+        writes = [schema.Write(value=v, to=to) for v, to in zip(part.results, targets, strict=True)]
+        inner = len(self.space)
+        return schema.Kernel(
+            space=space, inner=inner, reads=tuple(reads), body=part.calls, writes=tuple(writes)
+        )
 
-    def second(self, count: int, partials: Sequence[schema.Access]) -> schema.Kernel:
-        """Reduce what the blocks gave, and compute what follows from it."""
-        kept = [i for i in range(self.arity) if i not in self.varying]
-        reads = [*(replace(self.kernel.reads[i], strides=(0,)) for i in kept), *partials]
-        chosen = [v for v in range(self.arity, self.arity + len(self.kernel.body)) if v not in self.varying]
-        numbers = {v: i for i, v in enumerate(kept)} | {v: len(reads) + i for i, v in enumerate(chosen)}
-        calls = []
-        for value in chosen:
-            call = self.call(value)
-            if value in self.reductions:
-                place = len(kept) + self.reductions.index(value)
-                calls.append(replace(call, args=(place,)))
-            else:
-                calls.append(_renumbered(call, numbers))
-        writes = [
-            schema.Write(value=numbers[write.value], to=replace(write.to, strides=(0,)))
-            for write in self.kernel.writes
-        ]
-        return self._kernel((count,), reads, calls, writes)
-
-    @staticmethod
-    def _kernel(
-        space: tuple[int, ...],
-        reads: Sequence[schema.Access],
-        body: Sequence[schema.Call],
+    def _over(
+        self,
+        values: Sequence[int],
+        partials: Sequence[schema.Access],
+        known: Sequence[int],
         writes: Sequence[schema.Write],
     ) -> schema.Kernel:
-        return schema.Kernel(space=space, inner=1, reads=tuple(reads), body=tuple(body), writes=tuple(writes))
+        """Reduce what the blocks gave, keep what is to be known of it, and write what follows from it."""
+        body, more = self.body.over(values), len(values)
+        targets = [value + more if value >= self.body.arity else value for value in known]
+        results = [w.value + more if w.value >= self.body.arity else w.value for w in writes]
+        lower = {value + more: access for value, access in self.totals.items()}
+        part = body.part([*targets, *results], lower)
+        sources = dict(enumerate([*self.kernel.reads, *partials])) | lower
+        reads = [
+            replace(sources[v], strides=(int(v in range(self.body.arity, body.arity)),)) for v in part.reads
+        ]
+        self.totals |= {value: replace(self._scratch(value, 1), strides=(0,)) for value in known}
+        places = [self.totals[value] for value in known] + [replace(w.to, strides=(0,)) for w in writes]
+        return schema.Kernel(
+            space=(self.blocks + (self.rest > 0),),
+            inner=1,
+            reads=tuple(reads),
+            body=part.calls,
+            writes=tuple(schema.Write(value=v, to=to) for v, to in zip(part.results, places, strict=True)),
+        )
 
 
-def _renumbered(call: schema.Call, numbers: dict[int, int]) -> schema.Call:
-    return replace(call, args=tuple(numbers[a] for a in call.args))
+def _simplified(kernel: schema.Kernel) -> schema.Kernel:
+    """The kernel over one axis where its arrays have no gaps; else without axes of one element."""
+    accesses = [*kernel.reads, *(write.to for write in kernel.writes)]
+    axes = [axis for axis, extent in enumerate(kernel.space) if extent != 1] or [0]
+    space = tuple(kernel.space[axis] for axis in axes)
+    steps = [tuple(access.strides[axis] for axis in axes) for access in accesses]
+    if all(not any(strides) or strides == contiguous(space) for strides in steps):
+        space = (math.prod(extent for extent in space if isinstance(extent, int)),)
+        steps = [(int(any(strides)),) for strides in steps]
+    changed = [replace(access, strides=strides) for access, strides in zip(accesses, steps, strict=True)]
+    count = len(kernel.reads)
+    writes = [replace(w, to=to) for w, to in zip(kernel.writes, changed[count:], strict=True)]
+    return replace(kernel, space=space, inner=len(space), reads=tuple(changed[:count]), writes=tuple(writes))

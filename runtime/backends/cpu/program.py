@@ -8,11 +8,12 @@ from dataclasses import replace
 from msgspec.structs import replace as replace_field
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu.batch import add_batch, add_group_check
+from lazyflow.runtime.backends.cpu.batch import add_group_check, runs, segments_of, segments_of_batch
 from lazyflow.runtime.backends.cpu.indexed import add_indexed, add_scatter
 from lazyflow.runtime.backends.cpu.nest import contiguous
 from lazyflow.runtime.backends.cpu.partial import split_reduction
 from lazyflow.runtime.backends.cpu.products import add_product
+from lazyflow.runtime.backends.cpu.segments import add_segments
 from lazyflow.runtime.backends.cpu.tasks import Module, Shared, Task, Tasks
 
 _STREAM = 2  # the argument of philox that tells one draw from another
@@ -25,9 +26,15 @@ def program_tasks(program: schema.Program, module: Module) -> Tasks:
         if isinstance(item, schema.KernelBatch):  # before any effect, also of a batch that is left out
             tasks.current = Task("", (), number=number)
             add_group_check(tasks, item)
-    for number, item in enumerate(program.instructions):
-        tasks.current = Task("", (), number=number, when=item.when)
-        _ADD[type(item)](tasks, item)
+    for number, run in runs(tasks):
+        tasks.current = Task("", (), number=number, when=run[0].when)
+        together = segments_of(tasks, run) if len(run) > 1 else None
+        if together is not None:
+            add_segments(tasks, together)
+            continue
+        for position, item in enumerate(run):
+            tasks.current = replace(tasks.current, number=number + position)
+            _ADD[type(item)](tasks, item)
     return tasks
 
 
@@ -59,6 +66,10 @@ def _parametrized(tasks: Tasks, item: schema.Kernel) -> tuple[tuple[schema.Call,
     return tuple(body), tuple(parameters)
 
 
+def _add_batch(tasks: Tasks, item: schema.KernelBatch) -> None:
+    add_segments(tasks, segments_of_batch(tasks, item))
+
+
 def _add_copy(tasks: Tasks, item: schema.Copy) -> None:
     kernel = schema.Kernel(
         space=item.space, reads=(item.source,), body=(), writes=(schema.Write(value=0, to=item.to),)
@@ -81,7 +92,7 @@ def _add_print(tasks: Tasks, item: schema.Print) -> None:
 
 _ADD: dict[type[schema.Instruction], Callable[..., None]] = {
     schema.Kernel: _add_kernel,
-    schema.KernelBatch: add_batch,
+    schema.KernelBatch: _add_batch,
     schema.MatMul: add_product,
     schema.Gather: add_indexed,
     schema.ScatterAdd: add_scatter,

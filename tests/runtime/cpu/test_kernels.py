@@ -267,15 +267,6 @@ def test_results_of_rows_do_not_turn_the_lanes_away_from_what_is_read():
     assert not nest.columns
 
 
-def test_large_reduction_that_feeds_elements_is_not_split():
-    p = Program(dimensions=())
-    x, y = p.feed("x", (40_000,)), p.arena((40_000,))
-    p.kernel([x], [call("reduce_max", 0), call("sub", 0, 1)], [(2, y)], inner=1)
-    p.fetch("y", y)
-    compare(p, {"x": normal(40_000)}, **EXACT)
-    assert len(program_tasks(p.done(), Module()).tasks) == 1
-
-
 def test_index_and_size_on_lanes():
     p = Program()
     x, y = p.feed("x", ("batch", 21)), p.arena(("batch", 21), "int64")
