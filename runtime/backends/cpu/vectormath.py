@@ -69,11 +69,10 @@ class Reals:
         return self.intrinsic("fma", *texts)
 
     def polynomial(self, x: str, coefficients: Sequence[float]) -> str:
-        """The value of a polynomial, lowest coefficient first: even and odd powers apart, by Horner's rule."""
+        """The value of a polynomial, lowest coefficient first: even and odd powers apart, as Horner does."""
         square = self.op("fmul", x, x)
-        return self.multiply_add(
-            x, self._horner(square, coefficients[1::2]), self._horner(square, coefficients[::2])
-        )
+        odd, even = (self._horner(square, coefficients[i::2]) for i in (1, 0))
+        return self.multiply_add(x, odd, even)
 
     def _horner(self, x: str, coefficients: Sequence[float]) -> str:
         value: str | float = coefficients[-1]
@@ -115,9 +114,9 @@ def _expm1_parts(m: Reals, x: str) -> tuple[str, str]:
     """2**n and expm1(r), where x = n log(2) + r; x is clipped to where float32 is neither 0 nor infinite."""
     x = m.select(m.op("fcmp ogt", x, 130.0), 130.0, x)
     x = m.select(m.op("fcmp olt", x, -130.0), -130.0, x)
-    rounded = m.op("fadd", m.op("fmul", x, LOG2_E), ROUND)
+    rounded = m.multiply_add(x, LOG2_E, ROUND)
     n = m.op("fsub", rounded, ROUND)
-    r = m.op("fsub", x, m.op("fmul", n, math.log(2.0)))
+    r = m.multiply_add(n, -math.log(2.0), x)
     return m.power_of_two(rounded), m.op("fmul", r, m.polynomial(r, EXPM1))
 
 
