@@ -19,6 +19,7 @@ from lazyflow.context import GraphContext, current_graph, uncollected
 from lazyflow.location import user_line
 from lazyflow.ops import indexing, linalg, printing, random, slicing  # noqa: F401, with all that they import
 from lazyflow.ops.function import RULES, Gradient, function, number
+from lazyflow.ops.joining import joined
 from lazyflow.ops.reduction import summed_to
 from lazyflow.ops.shaping import broadcast_to
 from lazyflow.runtime import dtypes
@@ -185,7 +186,9 @@ def _made(gradient: Gradient) -> Tensor:
 
 
 def _sum(graph: GraphContext, a: Value, b: Value) -> Value:
-    return append(primitives.add, Tensor(graph, a), Tensor(graph, b)).value
+    x, y = Tensor(graph, a), Tensor(graph, b)
+    side_by_side = joined(x, y)
+    return (append(primitives.add, x, y) if side_by_side is None else side_by_side).value
 
 
 def _passes(op: Op, graph: GraphContext) -> bool:

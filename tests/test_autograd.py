@@ -10,6 +10,7 @@ import pytest
 import lazyflow as lf
 from lazyflow.append import append
 from lazyflow.compiler import primitives
+from lazyflow.compiler.passes.prune import prune
 from ops.evaluation import difference, evaluate
 
 
@@ -39,6 +40,40 @@ def test_gradients_of_several_tensors_intermediate_ones_too():
     values = evaluate(graph, [dx, dh], {"x": np.array([1.0, 2.0, 3.0])})
     np.testing.assert_array_equal(values[0], [6, 12, 18])
     np.testing.assert_array_equal(values[1], [3, 3, 3])
+
+
+def kinds_and_gradient(parts, used):
+    """The primitives of the gradient of some squared parts of six columns, and its value at ones."""
+    with lf.Graph() as graph:
+        x = x_and((2, 6))
+        pieces = lf.split(x, parts, axis=1)
+        gradient = lf.gradients(sum(lf.sum(pieces[i] * pieces[i] * (i + 1.0)) for i in used), x)
+        graph.program("p", fetches={"gradient": gradient})
+    ops = prune(graph.ir).ops
+    return [op.primitive.name for op in ops], evaluate(graph, [gradient], {"x": np.ones((2, 6))})[0][0]
+
+
+def test_gradients_of_all_parts_of_a_split_are_joined_at_once():
+    kinds, value = kinds_and_gradient(3, (0, 1, 2))
+    assert kinds.count("concat") == 1
+    assert "pad" not in kinds
+    np.testing.assert_array_equal(value, [2, 2, 4, 4, 6, 6])
+
+
+@pytest.mark.parametrize(("parts", "used"), [((1, 2, 3), (1, 2)), (3, (0, 1)), (6, (2, 3))])
+def test_gradients_of_neighbouring_parts_are_joined_and_padded(parts, used):
+    kinds, value = kinds_and_gradient(parts, used)
+    assert (kinds.count("concat"), kinds.count("pad")) == (1, 1)
+    sizes = (6 // parts,) * parts if isinstance(parts, int) else parts
+    factors = [2.0 * (i + 1) * (i in used) for i in range(len(sizes))]
+    np.testing.assert_array_equal(value, np.repeat(factors, sizes))
+
+
+@pytest.mark.parametrize("used", [(0, 2), (2, 0), (0, 0)])
+def test_gradients_of_parts_that_do_not_touch_add(used):
+    kinds, value = kinds_and_gradient(3, used)
+    assert "concat" not in kinds
+    np.testing.assert_array_equal(value, np.repeat([2.0 * (i + 1) * used.count(i) for i in range(3)], 2))
 
 
 def test_gradient_of_the_loss_itself_is_the_seed():

@@ -9,6 +9,7 @@ import numpy as np
 
 from lazyflow.append import append
 from lazyflow.compiler import primitives
+from lazyflow.compiler.graph import Value
 from lazyflow.compiler.rules import show
 from lazyflow.location import user_line
 from lazyflow.ops.function import (
@@ -147,6 +148,43 @@ def pad(x: TensorLike, widths: Any, value: bool | int | float = 0) -> Tensor:
 def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: bool | int | float = 0) -> Tensor:
     """``pad`` by widths that are known to fit."""
     return append(primitives.pad, x, low=low, high=high, value=stored(value, x.dtype).item())
+
+
+def joined(a: Tensor, b: Tensor) -> Tensor | None:
+    """The sum of two tensors that zeros pad along one axis, where their parts touch: the parts, side by side.
+
+    So the gradients of all parts of ``split`` come to one ``concat``. None where they do not touch.
+    """
+    first, second = sorted((a, b), key=_low)
+    axis = _padded_axis(first)
+    if axis is None or _padded_axis(second) != axis:
+        return None
+    (x,), (y,) = first.value.op.inputs, second.value.op.inputs
+    low, high = attributes(first)["low"][axis], attributes(second)["high"][axis]
+    if low + x.shape[axis] != attributes(second)["low"][axis]:
+        return None
+    parts = [Tensor(a.graph, part) for value in (x, y) for part in _parts(value, axis)]
+    side = [tuple(width if i == axis else 0 for i in range(a.ndim)) for width in (low, high)]
+    whole = concat(parts, axis)
+    return padded(whole, *side) if low or high else whole
+
+
+def _low(x: Tensor) -> tuple[int, ...]:
+    return attributes(x)["low"] if x.value.op.primitive is primitives.pad else ()
+
+
+def _padded_axis(x: Tensor) -> int | None:
+    """The one axis of static parts along which zeros pad, or None."""
+    if x.value.op.primitive is not primitives.pad or attributes(x)["value"] != 0:
+        return None
+    sides = zip(attributes(x)["low"], attributes(x)["high"], strict=True)
+    axes = [axis for axis, widths in enumerate(sides) if any(widths)]
+    return axes[0] if len(axes) == 1 and isinstance(x.shape[axes[0]], int) else None
+
+
+def _parts(value: Value, axis: int) -> Sequence[Value]:
+    joins = value.op.primitive is primitives.concat and value.op.attributes["axis"] == axis
+    return value.op.inputs if joins else (value,)
 
 
 # --- gradient rules ---------------------------------------------------------------------------------------
