@@ -64,9 +64,9 @@ class Reals:
         return self.writer.let(f"{instruction} {self.type} {', '.join(texts)}")
 
     def multiply_add(self, a: str, b: str | float, c: str | float) -> str:
-        """A * b + c, rounded once."""
+        """A * b + c, rounded once where the host has an instruction for it."""
         texts = [v if isinstance(v, str) else self.number(v) for v in (a, b, c)]
-        return self.intrinsic("fma", *texts)
+        return self.intrinsic("fmuladd", *texts)  # fma would be a slow call where it has none
 
     def polynomial(self, x: str, coefficients: Sequence[float]) -> str:
         """The value of a polynomial, lowest coefficient first: even and odd powers apart, as Horner does."""

@@ -33,8 +33,6 @@ _LIBRARY = {
     "memcpy",
     "memmove",
     "bzero",
-    "fmaf",
-    "fma",
 }
 _LIBRARY |= {
     "cos",
