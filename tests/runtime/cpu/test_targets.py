@@ -119,5 +119,5 @@ def test_driver_compiles_for_other_processors(triple, cpu, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: triple.split("-")[0])
     monkeypatch.setattr(sys, "platform", "darwin" if "darwin" in triple else "linux")
     code = assembly(driver_text() + ATTRIBUTES, triple, cpu)
-    assert outside(code, triple) <= _LIBRARY
+    assert outside(code, triple) <= _LIBRARY | {"fmaf"}  # of products that need wider registers
     assert ("syscall" in outside(code, triple)) == ("linux" in triple)
