@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.nest import as_size
 from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks
@@ -28,6 +30,8 @@ class _Operand(NamedTuple):
 
 def add_product(tasks: Tasks, item: schema.MatMul) -> None:
     """Call BLAS for each tile of each matrix of the batch; see ``driver`` for the numbers that it takes."""
+    if item.out.strides[-1] != 1 and item.out.strides[-2] == 1:
+        item = _flipped(item)
     m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
     a, b, out = (_operand(item.a, m, k), _operand(item.b, k, n), _operand(item.out, m, n))
     dtype = tasks.dtype(item.out)
@@ -52,6 +56,17 @@ def add_product(tasks: Tasks, item: schema.MatMul) -> None:
     batch = elements(as_size(e) for e in item.batch)
     shared = Shared(f"{TILED}{'own' if own else dtype.name}", batch, batch * m * n * k)
     tasks.add(shared, args, tuple(numbers))
+
+
+def _flipped(item: schema.MatMul) -> schema.MatMul:
+    """The same product as that of the transposed factors, whose result lies in rows."""
+
+    def transposed(access: schema.Access) -> schema.Access:
+        *batch, down, along = access.strides
+        return replace(access, strides=(*batch, along, down))
+
+    a, b, out = map(transposed, (item.b, item.a, item.out))
+    return replace(item, m=item.n, n=item.m, a=a, b=b, out=out)
 
 
 def _fits_lanes(item: schema.MatMul) -> bool:
