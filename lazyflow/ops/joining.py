@@ -164,9 +164,9 @@ def joined(a: Tensor, b: Tensor) -> Tensor | None:
     if low + x.shape[axis] != attributes(second)["low"][axis]:
         return None
     parts = [Tensor(a.graph, part) for value in (x, y) for part in _parts(value, axis)]
-    side = [tuple(width if i == axis else 0 for i in range(a.ndim)) for width in (low, high)]
+    before, after = (tuple(width if i == axis else 0 for i in range(a.ndim)) for width in (low, high))
     whole = concat(parts, axis)
-    return padded(whole, *side) if low or high else whole
+    return padded(whole, before, after) if low or high else whole
 
 
 def _low(x: Tensor) -> tuple[int, ...]:
