@@ -2,7 +2,6 @@
 
 import ctypes
 import math
-import mmap
 import os
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # C's threads must not spin while others work
 
 import numpy as np
+
+from lazyflow.runtime.backends.backend import aligned
 
 FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC"]
 PART = 1 << 16
@@ -37,13 +38,11 @@ def library():
 
 
 class Arrays:
-    """float32 arrays in one block of huge pages, each aligned to a cache line."""
+    """float32 arrays in one block of the memory that variables live in, each aligned to a cache line."""
 
     def __init__(self, shapes):
         elements = sum(self._rounded(shape) for shape in shapes)
-        memory = mmap.mmap(-1, 4 * elements + (1 << 21))
-        memory.madvise(getattr(mmap, "MADV_HUGEPAGE", 14))
-        self._block = np.frombuffer(memory, np.float32)
+        self._block = aligned(4 * elements).view(np.float32)
         self._used = 0
         rng = np.random.default_rng(0)
         self.arrays = [self._take(shape, rng) for shape in shapes]

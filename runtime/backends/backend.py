@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -14,6 +16,8 @@ from lazyflow.runtime.errors import OutOfRangeError, message
 Array: TypeAlias = NDArray[Any]
 
 ALIGNMENT = 64
+HUGE_PAGE = 1 << 21
+_LARGE = 2 * HUGE_PAGE
 
 
 class Outcome(NamedTuple):
@@ -112,10 +116,26 @@ class Backend(Protocol):
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:
-    """A zeroed block of bytes that starts at a multiple of 64."""
-    block = np.zeros(nbytes + ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
+    """A zeroed block of bytes that starts at a multiple of 64; a large one starts at a huge page."""
+    if nbytes >= _LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        return _started(_mapped(nbytes + HUGE_PAGE), HUGE_PAGE, nbytes)
+    return _started(np.zeros(nbytes + ALIGNMENT, np.uint8), ALIGNMENT, nbytes)
+
+
+def _started(block: NDArray[np.uint8], step: int, nbytes: int) -> NDArray[np.uint8]:
+    start = -block.ctypes.data % step
     return block[start : start + nbytes]
+
+
+def _mapped(nbytes: int) -> NDArray[np.uint8]:
+    """Memory of this process, for which the system is asked for huge pages: fewer addresses to look up."""
+    try:
+        memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for {nbytes} bytes") from error
+    with suppress(OSError):  # a kernel built without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 def round_up(nbytes: int) -> int:

@@ -14,6 +14,7 @@ import lazyflow as lf
 from documents import Program, call, plan
 from lazyflow import nn, optim
 from lazyflow.runtime import dtypes
+from lazyflow.runtime.backends.backend import HUGE_PAGE, aligned
 from lazyflow.runtime.backends.cpu.guard import guarded
 
 HELPERS = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
@@ -94,6 +95,64 @@ def test_arena_is_as_large_as_the_plan_says():
     session.run("main", x=np.ones((64, 100), np.float32))
     assert session.backend.arena.nbytes == 2 * 64 * 100 * 4
     assert session.backend.arena.ctypes.data % 64 == 0
+
+
+def flags_of(array):
+    """The flags of the mapping in which an array's memory lies."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        field, *values = line.split()
+        if "-" in field and not field.endswith(":"):
+            start, end = (int(bound, 16) for bound in field.split("-"))
+            inside = start <= array.ctypes.data < end
+        elif inside and field == "VmFlags:":
+            return values
+    return []
+
+
+@pytest.mark.parametrize("nbytes", [1, 64, (4 << 20) - 64, 4 << 20, (9 << 20) + 192])
+def test_block_is_zeroed_and_aligned(nbytes):
+    block = aligned(nbytes)
+    assert block.nbytes == nbytes
+    assert block.ctypes.data % (HUGE_PAGE if nbytes >= 4 << 20 else 64) == 0
+    assert not block.any()
+    block[:] = 1
+    assert block.all()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no huge pages here")
+def test_large_blocks_ask_for_huge_pages():
+    assert "hg" in flags_of(aligned(8 << 20))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_child_of_a_fork_has_state_of_its_own():
+    block = aligned(8 << 20)
+    child = os.fork()
+    if child == 0:
+        block[:] = 1
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not block.any()
+
+
+def test_large_state_and_arena_are_as_large_as_foretold():
+    with lf.Graph() as graph:
+        x, w = lf.placeholder("x", ("batch", 1000)), lf.Parameter(0.5, (1000, 1250), name="w")
+        gradient = lf.placeholder("gradient", (1000, 1250))
+        with graph.program("train", fetches={"y": x @ w}):
+            optim.Adam([w]).step({w: gradient})
+    made = lf.compile(graph)
+    session = made.session("cpu")
+    session.run("train", x=np.ones((900, 1000), np.float32), gradient=np.ones((1000, 1250), np.float32))
+    assert made.summary(batch=900).programs["train"].peak_bytes == session.backend.arena.nbytes > 4 << 20
+    arrays = session.backend.variables.values()
+    assert session.backend.arena.ctypes.data % HUGE_PAGE == 0
+    first = min(array.ctypes.data for array in arrays)
+    assert first % HUGE_PAGE == 0
+    end = max(array.ctypes.data + -(-array.nbytes // 64) * 64 for array in arrays)
+    assert end - first == sum(-(-array.nbytes // 64) * 64 for array in arrays)
 
 
 @pytest.mark.slow
