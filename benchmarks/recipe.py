@@ -11,7 +11,7 @@ import argparse
 import math
 
 from native import Arrays, bound, library, stream
-from peers import torch_recipe, torch_update, torch_with
+from others import torch_recipe, torch_update, torch_with
 from shapes import SETS
 from turns import median, ratio, turns
 

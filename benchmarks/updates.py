@@ -12,7 +12,7 @@ import math
 import statistics
 
 from native import Arrays, bound, library, stream
-from peers import optax_update, torch_update, torch_with
+from others import optax_update, torch_update, torch_with
 from shapes import SETS
 from turns import median, ratio, turns
 
