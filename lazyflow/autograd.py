@@ -19,7 +19,7 @@ from lazyflow.context import GraphContext, current_graph, uncollected
 from lazyflow.location import user_line
 from lazyflow.ops import indexing, linalg, printing, random, slicing  # noqa: F401, with all that they import
 from lazyflow.ops.function import RULES, Gradient, function, number
-from lazyflow.ops.joining import joined
+from lazyflow.ops.joining import joined, padded_axis
 from lazyflow.ops.reduction import summed_to
 from lazyflow.ops.shaping import broadcast_to
 from lazyflow.runtime import dtypes
@@ -136,11 +136,11 @@ class _Walk:
 
     def run(self, seed: Tensor | None) -> dict[Value, Value]:
         """Append the gradient ops; returns the gradient of each source that is reached."""
-        found: dict[Value, Value] = {}
+        found = _Gathered(self.graph)
         pinned = self.graph.pinned
         try:
             self._pin(self.loss.op)
-            found[self.loss] = self._seed(seed)
+            found.add(self.loss, self._seed(seed))
             for op in reversed(self.path):
                 if op.output in found:
                     self._pin(op)
@@ -148,10 +148,10 @@ class _Walk:
             for source in self.sources:
                 if source in self.reached and source not in found:
                     self._pin(source.op)
-                    found[source] = self._zeros(source)
+                    found.add(source, self._zeros(source))
+            return {source: found.total(source) for source in self.sources if source in found}
         finally:
             self.graph.pinned = pinned
-        return found
 
     def _pin(self, op: Op) -> None:
         name, location = op.origins[0]
@@ -163,19 +163,51 @@ class _Walk:
     def _zeros(self, value: Value) -> Value:
         return broadcast_to(number(0.0, value.dtype), value.shape).value
 
-    def _propagate(self, op: Op, found: dict[Value, Value]) -> None:
+    def _propagate(self, op: Op, found: _Gathered) -> None:
         graph, output = self.graph, op.output
         rule = RULES[op.primitive]
         if rule is None:
             return
-        dy = Tensor(graph, found[output] if output in self.sources else found.pop(output))
+        dy = Tensor(graph, found.total(output))
+        if output not in self.sources:
+            found.drop(output)
         inputs = [Tensor(graph, value) for value in op.inputs]
         for value, gradient in zip(op.inputs, rule(dy, Tensor(graph, output), *inputs), strict=True):
             if gradient is None or value not in self.reached:
                 continue
-            new = summed_to(_made(gradient), value.shape).value
-            known = found.get(value)
-            found[value] = new if known is None else _sum(graph, known, new)
+            found.add(value, summed_to(_made(gradient), value.shape).value)
+
+
+class _Gathered:
+    """The gradients that have come to each value: their sum, and those of parts of it apart."""
+
+    def __init__(self, graph: GraphContext) -> None:
+        self.graph = graph
+        self._sums: dict[Value, Value] = {}
+        self._parts: dict[Value, list[Tensor]] = {}
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self._sums or value in self._parts
+
+    def add(self, value: Value, gradient: Value) -> None:
+        """One more gradient has come."""
+        tensor = Tensor(self.graph, gradient)
+        if padded_axis(tensor) is not None:
+            self._parts.setdefault(value, []).append(tensor)
+            return
+        known = self._sums.get(value)
+        self._sums[value] = gradient if known is None else _sum(self.graph, known, gradient)
+
+    def total(self, value: Value) -> Value:
+        """The sum of all that have come."""
+        for tensor in joined(self._parts.pop(value, ())):
+            known = self._sums.get(value)
+            self._sums[value] = tensor.value if known is None else _sum(self.graph, known, tensor.value)
+        return self._sums[value]
+
+    def drop(self, value: Value) -> None:
+        """Forget a value whose gradient went on."""
+        del self._sums[value]
 
 
 def _made(gradient: Gradient) -> Tensor:
@@ -186,9 +218,7 @@ def _made(gradient: Gradient) -> Tensor:
 
 
 def _sum(graph: GraphContext, a: Value, b: Value) -> Value:
-    x, y = Tensor(graph, a), Tensor(graph, b)
-    side_by_side = joined(x, y)
-    return (append(primitives.add, x, y) if side_by_side is None else side_by_side).value
+    return append(primitives.add, Tensor(graph, a), Tensor(graph, b)).value
 
 
 def _passes(op: Op, graph: GraphContext) -> bool:

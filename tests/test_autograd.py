@@ -53,8 +53,9 @@ def kinds_and_gradient(parts, used):
     return [op.primitive.name for op in ops], evaluate(graph, [gradient], {"x": np.ones((2, 6))})[0][0]
 
 
-def test_gradients_of_all_parts_of_a_split_are_joined_at_once():
-    kinds, value = kinds_and_gradient(3, (0, 1, 2))
+@pytest.mark.parametrize("used", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+def test_gradients_of_all_parts_of_a_split_are_joined_at_once(used):
+    kinds, value = kinds_and_gradient(3, used)
     assert kinds.count("concat") == 1
     assert "pad" not in kinds
     np.testing.assert_array_equal(value, [2, 2, 4, 4, 6, 6])
@@ -67,6 +68,12 @@ def test_gradients_of_neighbouring_parts_are_joined_and_padded(parts, used):
     sizes = (6 // parts,) * parts if isinstance(parts, int) else parts
     factors = [2.0 * (i + 1) * (i in used) for i in range(len(sizes))]
     np.testing.assert_array_equal(value, np.repeat(factors, sizes))
+
+
+def test_gradients_of_parts_that_are_used_twice_are_joined_once():
+    kinds, value = kinds_and_gradient(3, (0, 1, 2, 0, 1, 2))
+    assert (kinds.count("concat"), kinds.count("pad")) == (1, 0)  # each part's two gradients were one before
+    np.testing.assert_array_equal(value, [4, 4, 8, 8, 12, 12])
 
 
 @pytest.mark.parametrize("used", [(0, 2), (2, 0), (0, 0)])

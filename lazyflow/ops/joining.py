@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazyflow.append import append
 from lazyflow.compiler import primitives
-from lazyflow.compiler.graph import Value
 from lazyflow.compiler.rules import show
 from lazyflow.location import user_line
 from lazyflow.ops.function import (
@@ -25,7 +24,7 @@ from lazyflow.ops.function import (
 )
 from lazyflow.ops.shaping import expand_dims, iota, reshaped, size_of
 from lazyflow.runtime.dimensions import Size
-from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, ShapeError, message
+from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, GraphError, ShapeError, message
 from lazyflow.tensor import Tensor, TensorLike
 
 
@@ -150,31 +149,8 @@ def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: bool |
     return append(primitives.pad, x, low=low, high=high, value=stored(value, x.dtype).item())
 
 
-def joined(a: Tensor, b: Tensor) -> Tensor | None:
-    """The sum of two tensors that zeros pad along one axis, where their parts touch: the parts, side by side.
-
-    So the gradients of all parts of ``split`` come to one ``concat``. None where they do not touch.
-    """
-    first, second = sorted((a, b), key=_low)
-    axis = _padded_axis(first)
-    if axis is None or _padded_axis(second) != axis:
-        return None
-    (x,), (y,) = first.value.op.inputs, second.value.op.inputs
-    low, high = attributes(first)["low"][axis], attributes(second)["high"][axis]
-    if low + x.shape[axis] != attributes(second)["low"][axis]:
-        return None
-    parts = [Tensor(a.graph, part) for value in (x, y) for part in _parts(value, axis)]
-    before, after = (tuple(width if i == axis else 0 for i in range(a.ndim)) for width in (low, high))
-    whole = concat(parts, axis)
-    return padded(whole, before, after) if low or high else whole
-
-
-def _low(x: Tensor) -> tuple[int, ...]:
-    return attributes(x)["low"] if x.value.op.primitive is primitives.pad else ()
-
-
-def _padded_axis(x: Tensor) -> int | None:
-    """The one axis of static parts along which zeros pad, or None."""
+def padded_axis(x: Tensor) -> int | None:
+    """The axis, if it is one alone, along which a tensor of a static size was padded with zeros."""
     if x.value.op.primitive is not primitives.pad or attributes(x)["value"] != 0:
         return None
     sides = zip(attributes(x)["low"], attributes(x)["high"], strict=True)
@@ -182,9 +158,44 @@ def _padded_axis(x: Tensor) -> int | None:
     return axes[0] if len(axes) == 1 and isinstance(x.shape[axes[0]], int) else None
 
 
-def _parts(value: Value, axis: int) -> Sequence[Value]:
-    joins = value.op.primitive is primitives.concat and value.op.attributes["axis"] == axis
-    return value.op.inputs if joins else (value,)
+def joined(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Fewer tensors with the same sum, of tensors that have a ``padded_axis``: parts that touch are one.
+
+    So the gradients of all parts of ``split`` come to one ``concat``.
+    """
+    runs: list[list[_Part]] = []
+    for part in sorted(map(_part, tensors), key=lambda part: part[:2]):
+        if runs and runs[-1][-1].axis == part.axis and runs[-1][-1].stop == part.start:
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    return [_side_by_side(run) for run in runs]
+
+
+class _Part(NamedTuple):
+    """Where the elements of a padded tensor stand along an axis."""
+
+    axis: int
+    start: int
+    stop: int
+    padded: Tensor
+
+
+def _part(x: Tensor) -> _Part:
+    axis = padded_axis(x)
+    if axis is None:
+        raise GraphError(f"joined: {x.name} is no part")
+    extent: Any = x.shape[axis]
+    return _Part(axis, attributes(x)["low"][axis], extent - attributes(x)["high"][axis], x)
+
+
+def _side_by_side(run: list[_Part]) -> Tensor:
+    axis, first, last = run[0].axis, run[0].padded, run[-1].padded
+    if len(run) == 1:
+        return first
+    whole = concat([Tensor(part.padded.graph, part.padded.value.op.inputs[0]) for part in run], axis)
+    low, high = attributes(first)["low"], attributes(last)["high"]
+    return padded(whole, low, high) if any(low) or any(high) else whole
 
 
 # --- gradient rules ---------------------------------------------------------------------------------------
