@@ -3,10 +3,10 @@
     python benchmarks/start.py --peers /path/to/python
 
 Every figure is that of a process of its own; those of a round come one after the other, beginning with
-another one each time. The small MLP is timed from the start of the process to its end, against the same step by hand
-in numpy. AdamW over many tensors and a deep MLP are timed without imports, against optax and JAX: building,
-compiling, the first step. "cold" begins with an empty cache of compiled code, "warm" with a filled one; peers
-keep none. Ratios are medians of those of the rounds; the peak is that of the resident memory of a process.
+another one each time. The small MLP is timed from the start of the process to its end, against the same step
+by hand in numpy. AdamW over many tensors and a deep MLP are timed without imports, against optax and JAX:
+building, compiling, the first step. "cold" begins with an empty cache of compiled code, "warm" with a filled
+one; peers keep none. Ratios are medians of those of the rounds; the peak is that of the resident memory.
 """
 
 import argparse

@@ -6,7 +6,6 @@ import time
 import numpy as np
 
 import lazyflow as lf
-import lazyflow.runtime.backends.cpu.cpu  # noqa: F401: loaded when the first session is made, but no compiling
 from lazyflow import nn, optim
 from lazyflow.runtime.backends.cpu.cpu import CpuBackend
 

@@ -35,7 +35,7 @@ class Natives(NamedTuple):
     """The addresses of what jobs use."""
 
     pool: int
-    blas: int  # the words that keep its number of threads
+    blas: int  # the words that keep its number of threads; 0 where there is nothing to keep
     functions: Sequence[int]  # of BLAS
 
 
@@ -137,7 +137,7 @@ class Binding:
         job[JobWord.TASKS], job[JobWord.COUNT] = address(rows), len(rows)
         job[JobWord.POOL], job[JobWord.BLAS] = (
             natives.pool,
-            natives.blas if self._filled.table.multiplies else 0,
+            natives.blas if self._filled.table.calls_blas else 0,
         )
         job[JobWord.PATCHES], job[JobWord.PATCH_COUNT] = address(self._patches), len(self._patches)
         job[JobWord.FEEDS], job[JobWord.FEED_COUNT] = address(self._feeds), len(self._fed)

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import numpy as np
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.backend import Array, Outcome, Ran, Steps, aligned, formatted, round_up
 from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
-from lazyflow.runtime.backends.cpu.blas import Blas
+from lazyflow.runtime.backends.cpu.blas import NAMES, Blas
 from lazyflow.runtime.backends.cpu.cache import Cache
 from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
 from lazyflow.runtime.backends.cpu.guard import guarded_mode
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Engine, Machine, module_text
+from lazyflow.runtime.backends.cpu.natives import TILED, product_text
 from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.table import Table, address
@@ -28,7 +30,7 @@ from lazyflow.runtime.threads import get_num_threads
 _KEPT_BINDINGS = 32
 _SILENT_SECONDS = 1.0
 _logger = logging.getLogger("lazyflow")
-_NATIVE = ("flag", "check_groups", "product.float32", "product.float64", "product.own")  # of the driver
+_NATIVE = ("lazyflow.flag", "lazyflow.check_groups")  # of the driver
 
 
 class Host:
@@ -37,24 +39,36 @@ class Host:
     def __init__(self) -> None:
         self.machine = Machine()
         self.cache = Cache(self.machine)
-        self._engine = self.load("driver", lambda: driver_text() + ATTRIBUTES)
-        self.blas = Blas()
-        self._blas = np.zeros(BlasWord.SIZE, np.int64)
-        self._blas[[BlasWord.SET, BlasWord.GET]] = self.blas.setters
-        blas_words = address(self._blas) if all(self.blas.setters) else 0
-        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._address("work"))
+        self._engines = [self.load("driver", lambda: driver_text() + ATTRIBUTES)]  # kept: they own the code
+        names = (*_NATIVE, "lazyflow.work", "lazyflow.run")
+        self._functions = {name: self._engines[0].get_function_address(name) for name in names}
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._functions["lazyflow.work"])
         self.pool = Pool(work)
-        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self._address("run"))
-        self.natives = Natives(self.pool.words, blas_words, self.blas.functions)
-        self.functions = {f"lazyflow.{name}": self._address(name) for name in _NATIVE}
+        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self._functions["lazyflow.run"])
 
     def load(self, key: str, text: Callable[[], str]) -> Engine:
         """The code of a module, linked; compiled where the cache has none for the key."""
         return self.machine.load(self.cache.code(key, lambda: _compile(self.machine, text())))
 
-    def _address(self, name: str) -> int:
-        found: int = self._engine.get_function_address(f"lazyflow.{name}")
-        return found
+    def function(self, name: str) -> int | None:
+        """The address of a function that all programs share; None where there is none of that name."""
+        if name not in self._functions and name.startswith(TILED):
+            engine = self.load(name, lambda: product_text(name) + ATTRIBUTES)
+            self._engines.append(engine)
+            self._functions[name] = engine.get_function_address(name)
+        return self._functions.get(name)
+
+    def natives(self, blas: bool) -> Natives:
+        """What jobs use; BLAS is loaded with the first that calls it."""
+        return self._with_blas if blas else Natives(self.pool.words, 0, [0] * len(NAMES))
+
+    @cached_property
+    def _with_blas(self) -> Natives:
+        self._blas = Blas()
+        self._blas_words = np.zeros(BlasWord.SIZE, np.int64)
+        self._blas_words[[BlasWord.SET, BlasWord.GET]] = self._blas.setters
+        words = address(self._blas_words) if all(self._blas.setters) else 0
+        return Natives(self.pool.words, words, self._blas.functions)
 
 
 def _compile(machine: Machine, text: str) -> bytes:
@@ -103,11 +117,13 @@ class CpuBackend:
         module = Module(self.host.machine.wide)
         tasks = {program.name: program_tasks(program, module) for program in self.document.programs}
         self._engine = self.host.load(repr(module.keys), lambda: module_text(module.written()))
-        functions = dict(self.host.functions)
-        for name in {task.function for each in tasks.values() for task in each.tasks} - functions.keys():
-            functions[name] = self._engine.get_function_address(name)
+        functions: dict[str, int] = {}
+        for name in {task.function for each in tasks.values() for task in each.tasks}:
+            functions[name] = self.host.function(name) or self._engine.get_function_address(name)
         self.prepared += len(tasks)
-        return {name: Table(each, functions) for name, each in tasks.items()}
+        tables = {name: Table(each, functions) for name, each in tasks.items()}
+        self._natives = self.host.natives(any(table.calls_blas for table in tables.values()))
+        return tables
 
     def place(self, variables: Mapping[str, Array]) -> None:
         """Let the variables live in these arrays."""
@@ -171,7 +187,7 @@ class CpuBackend:
         starts = np.cumsum([0, *slots]).tolist()
         memory = Memory(self.arena, starts, self.variables, self.constants, self._guarded)
         filled = self._tables[name].fill(sizes)
-        binding = Binding(program, sizes, filled, memory, self.host.natives)
+        binding = Binding(program, sizes, filled, memory, self._natives)
         self._bindings[key] = binding
         return binding
 

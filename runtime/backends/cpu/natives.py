@@ -8,13 +8,22 @@ from contextlib import contextmanager
 from lazyflow.runtime.backends.cpu.gemm import gemm_text
 from lazyflow.runtime.backends.cpu.writer import Writer, definition
 
+TILED = "lazyflow.product."  # how the names of functions begin that work on tiles; then a dtype, for BLAS
+OWN = f"{TILED}own"  # works without BLAS
 KNOWN = 18  # numbers of a product before those of its batch's axes; see ``products``
 
 
 def natives_text() -> str:
-    """The definitions of all of them."""
-    products = [_product("float32", "float"), _product("float64", "double"), gemm_text(), _own_product()]
-    return "\n".join([_flag(), _check_groups(), *products])
+    """The definitions of those that every process has."""
+    return f"{_flag()}\n{_check_groups()}"
+
+
+def product_text(name: str) -> str:
+    """The definition of a function of products; each a module of its own: few programs need all."""
+    if name == OWN:
+        return f"{gemm_text()}\n{_own_product()}"
+    dtype = name.removeprefix(TILED)
+    return _product(dtype, {"float32": "float", "float64": "double"}[dtype])
 
 
 def _flag() -> str:
@@ -52,7 +61,7 @@ def _product(dtype: str, type_: str) -> str:
         given = ", ".join(f"ptr {places.get(name, name)}" for name in order)
         writer.line(f"call void {writer.argument(4)}({given})")
     writer.line("ret i64 0")
-    return definition(f"lazyflow.product.{dtype}", writer)
+    return definition(f"{TILED}{dtype}", writer)
 
 
 def _own_product() -> str:
@@ -64,7 +73,7 @@ def _own_product() -> str:
         given = [f"ptr {pointer}" for pointer in pointers] + [f"i64 {size}" for size in sizes]
         writer.line(f"call void @lazyflow.tile({', '.join(given)})")
     writer.line("ret i64 0")
-    return definition("lazyflow.product.own", writer)
+    return definition(OWN, writer)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
+from lazyflow.runtime.backends.cpu.natives import OWN, TILED
 from lazyflow.runtime.backends.cpu.nest import as_size
 from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks
 from lazyflow.runtime.dimensions import Size, at_least, elements
@@ -15,7 +16,6 @@ _GEMM = {dtypes.float32: 0, dtypes.float64: 1}  # which function of BLAS; see bl
 _TILE_WORK = 1 << 21  # multiplications that are worth a thread
 _NARROW = 4  # columns of a result that would leave most lanes unused
 _TILES = 8  # at most, per matrix
-TILED = "lazyflow.product."  # how the names of functions begin that work on tiles
 TILES_AT = 8  # where their numbers hold what ``tiles`` gives
 _NO_TILES = (1, 0, 1)  # until the sizes are known
 _GRANULE = 16  # rows or columns of a tile come in multiples of this
@@ -54,7 +54,7 @@ def add_product(tasks: Tasks, item: schema.MatMul) -> None:
         numbers += [as_size(access.strides[axis]) * size for access in (item.a, item.b, item.out)]
     args = [*map(tasks.address, (item.a, item.b, item.out)), (tasks.blas + _GEMM[dtype], 0)]
     batch = elements(as_size(e) for e in item.batch)
-    shared = Shared(f"{TILED}{'own' if own else dtype.name}", batch, batch * m * n * k)
+    shared = Shared(OWN if own else f"{TILED}{dtype.name}", batch, batch * m * n * k)
     tasks.add(shared, args, tuple(numbers))
 
 

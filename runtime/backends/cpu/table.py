@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime.backends.cpu.driver import TaskWord
-from lazyflow.runtime.backends.cpu.products import TILED, TILES_AT, tiles
+from lazyflow.runtime.backends.cpu.natives import OWN, TILED
+from lazyflow.runtime.backends.cpu.products import TILES_AT, tiles
 from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
 from lazyflow.runtime.dimensions import Size, evaluate, named
 
@@ -45,13 +46,13 @@ class Table:
     Attributes:
         bases: For each address, the buffer that it starts from.
         scratch: The bytes of each buffer of scratch memory.
-        multiplies: Whether a task calls BLAS.
+        calls_blas: Whether a task does.
     """
 
     def __init__(self, program: Tasks, functions: Mapping[str, int]) -> None:
         tasks, dimensions, count = program.tasks, program.program.dimensions, program.numbers
         self.scratch = program.scratch
-        self.multiplies = any(task.function.startswith(TILED) for task in tasks)
+        self.calls_blas = any(task.function.startswith(TILED) and task.function != OWN for task in tasks)
         self._offsets, self._numbers = _Column(), _Column()
         self._extents, self._work = _Column(), _Column()
         self._rows = np.zeros((len(tasks), TaskWord.SIZE), np.int64)

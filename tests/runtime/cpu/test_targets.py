@@ -11,6 +11,7 @@ import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime.backends.cpu.driver import driver_text
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, module_text
+from lazyflow.runtime.backends.cpu.natives import OWN, TILED, product_text
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
 
@@ -121,3 +122,9 @@ def test_driver_compiles_for_other_processors(triple, cpu, monkeypatch):
     code = assembly(driver_text() + ATTRIBUTES, triple, cpu)
     assert outside(code, triple) <= _LIBRARY | {"fmaf"}  # of products that need wider registers
     assert ("syscall" in outside(code, triple)) == ("linux" in triple)
+
+
+@pytest.mark.parametrize("name", [f"{TILED}float32", f"{TILED}float64", OWN])
+@pytest.mark.parametrize(("triple", "cpu"), TARGETS)
+def test_products_compile_for_other_processors(triple, cpu, name):
+    assert outside(assembly(product_text(name) + ATTRIBUTES, triple, cpu), triple) <= _LIBRARY
