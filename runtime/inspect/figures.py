@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import round_up
+from lazyflow.runtime.backends.cpu.forecast import scratch_sizes
 from lazyflow.runtime.dimensions import Dimension, Size, at_least
 from lazyflow.runtime.errors import ArgumentError, message
 from lazyflow.runtime.inspect.traffic import per_element, traffic
@@ -70,8 +71,10 @@ class ProgramSummary:
         feeds: Its placeholders.
         fetches: What it returns.
         instructions: Its instructions, in order.
-        peak_bytes: The arena: all memory besides feeds, variables and constants. Where dimensions are open,
-            without what rounds the parts up to 64 bytes.
+        peak_bytes: What the plan's buffers take: all memory besides feeds, variables and constants. Where
+            dimensions are open, without what rounds the parts up to 64 bytes.
+        scratch_bytes: What the arena of the cpu backend holds besides, so that threads can share large sums,
+            and half types can be summed in float32.
         lower_bound: Bytes alive at once, below which no placement can go: the largest of these.
     """
 
@@ -80,6 +83,7 @@ class ProgramSummary:
     fetches: tuple[schema.Fetch, ...]
     instructions: tuple[InstructionSummary, ...]
     peak_bytes: Size
+    scratch_bytes: Size
     lower_bound: tuple[Size, ...]
 
     @property
@@ -150,9 +154,14 @@ def program_figures(
         instructions=tuple(
             _instruction(document, program, number, values) for number in range(len(program.instructions))
         ),
-        peak_bytes=total(round_up(slot) if isinstance(slot, int) else slot for slot in slots),
+        peak_bytes=_rounded(slots),
+        scratch_bytes=_rounded(substitute(size, values) for size in scratch_sizes(program)),
         lower_bound=_largest(bounds),
     )
+
+
+def _rounded(sizes: Iterable[Size]) -> Size:
+    return total(round_up(size) if isinstance(size, int) else size for size in sizes)
 
 
 def _instruction(

@@ -62,7 +62,8 @@ def _counts(program: ProgramSummary) -> str:
 def _memory(program: ProgramSummary) -> str:
     bounds = [humanized(size) for size in program.lower_bound]
     bound = bounds[0] if len(bounds) == 1 else f"the largest of {len(bounds)} sums such as {bounds[0]}"
-    return f"peak {humanized(program.peak_bytes)}, lower bound {bound}"
+    scratch = f", scratch {humanized(program.scratch_bytes)}" if program.scratch_bytes else ""
+    return f"peak {humanized(program.peak_bytes)}, lower bound {bound}{scratch}"
 
 
 def _traffic(program: ProgramSummary) -> str:

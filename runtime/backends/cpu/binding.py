@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.backend import Array, Bound, Steps, aligned, check_index
+from lazyflow.runtime.backends.backend import Array, Bound, Steps, check_index
 from lazyflow.runtime.backends.cpu.batch import count_groups
 from lazyflow.runtime.backends.cpu.driver import JobWord
 from lazyflow.runtime.backends.cpu.guard import guarded
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
     """Where the buffers of a program live."""
 
     arena: Array
-    starts: Sequence[int]  # of the slots, in bytes
+    starts: Sequence[int]  # of the slots, then of scratch memory, in bytes
     variables: Mapping[str, Array]
     constants: Mapping[str, Array]
     guarded: bool = False  # see ``guard``
@@ -67,7 +67,7 @@ class Binding:
         if memory.guarded:
             self._guard()
         self.prints = {number: self._printed(item) for number, item in _prints(program)}
-        self._scratch = [aligned(self._value(nbytes)) for nbytes in filled.table.scratch]
+        self._scratch = [self._find_scratch(i, memory) for i in range(len(filled.table.scratch))]
         self._fault = np.zeros(1, np.int64)
         self._fed = [i for i, buffer in enumerate(program.buffers) if buffer.place == "feed"]
         self._names = [program.buffers[i].name for i in self._fed]
@@ -91,6 +91,13 @@ class Binding:
         if buffer.place == "variable":
             return memory.variables[buffer.name].reshape(-1)
         return memory.constants[buffer.name].reshape(-1) if buffer.place == "constant" else None
+
+    def _find_scratch(self, number: int, memory: Memory) -> Array:
+        nbytes = self._value(self._filled.table.scratch[number])
+        if memory.guarded:
+            return guarded(nbytes, dtypes.uint8)
+        start = memory.starts[len(self.program.slots) + number]
+        return memory.arena[start : start + nbytes]
 
     def _guard(self) -> None:
         for number, buffer in enumerate(self.program.buffers):

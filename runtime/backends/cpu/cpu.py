@@ -24,7 +24,7 @@ from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.table import Table, address
 from lazyflow.runtime.backends.cpu.tasks import Module
-from lazyflow.runtime.dimensions import evaluate, parse
+from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.threads import get_num_threads
 
 _KEPT_BINDINGS = 32
@@ -178,19 +178,20 @@ class CpuBackend:
         if binding is not None:
             return binding
         program = self._programs[name]
-        slots = [round_up(_value(slot, sizes)) for slot in program.slots]
+        table = self._tables[name]
+        slots = [round_up(_value(slot, sizes)) for slot in (*program.slots, *table.scratch)]
         if sum(slots) > self.arena.size:
             self._bindings.clear()  # their addresses are those of the old arena
+            self.arena = aligned(0)  # before there is a new one
             self.arena = aligned(sum(slots))
         if len(self._bindings) >= _KEPT_BINDINGS:
             del self._bindings[next(iter(self._bindings))]
         starts = np.cumsum([0, *slots]).tolist()
         memory = Memory(self.arena, starts, self.variables, self.constants, self._guarded)
-        filled = self._tables[name].fill(sizes)
-        binding = Binding(program, sizes, filled, memory, self._natives)
+        binding = Binding(program, sizes, table.fill(sizes), memory, self._natives)
         self._bindings[key] = binding
         return binding
 
 
-def _value(extent: schema.Extent, sizes: Mapping[str, int]) -> int:
+def _value(extent: schema.Extent | Size, sizes: Mapping[str, int]) -> int:
     return evaluate(parse(extent) if isinstance(extent, str) else extent, sizes)

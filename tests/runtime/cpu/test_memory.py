@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,81 @@ def test_large_state_and_arena_are_as_large_as_foretold():
     assert first % HUGE_PAGE == 0
     end = max(array.ctypes.data + -(-array.nbytes // 64) * 64 for array in arrays)
     assert end - first == sum(-(-array.nbytes // 64) * 64 for array in arrays)
+
+
+def perceptron(make):
+    with lf.Graph() as graph:
+        x, labels = lf.placeholder("x", ("batch", 200)), lf.placeholder("labels", ("batch",), lf.int64)
+        model = nn.Sequential(nn.Linear(200, 300), nn.LayerNorm(300), nn.ReLU(), nn.Linear(300, 10))
+        loss = nn.functional.cross_entropy(model(x), labels)
+        optimizer = make(model.parameters())
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optimizer.step()
+    return graph, lambda batch: {"x": np.ones((batch, 200), np.float32), "labels": np.zeros(batch, np.int64)}
+
+
+def attentive(dtype):
+    """Embedding, one block of attention with a residual, and the next word."""
+    with lf.Graph() as graph:
+        words = lf.placeholder("words", ("batch", 16), lf.int64)
+        labels = lf.placeholder("labels", ("batch", 16), lf.int64)
+        model = nn.Sequential(
+            nn.Embedding(500, 64, dtype=dtype), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 500)
+        )
+        table, query, key, out = model
+        x = lf.cast(table(words), lf.float32)
+        x = x + nn.functional.scaled_dot_product_attention(query(x), key(x), x, is_causal=True)
+        loss = nn.functional.cross_entropy(lf.reshape(out(x), (-1, 500)), lf.reshape(labels, (-1,)))
+        with graph.program("train", fetches={"loss": loss}):
+            loss.backward()
+            optim.SGD(model.parameters(), lr=0.1, momentum=0.9).step()
+    return graph, lambda batch: dict.fromkeys(("words", "labels"), np.ones((batch, 16), np.int64))
+
+
+def clipped(parameters):
+    return optim.AdamW([{"params": parameters, "clip_grad_max_norm": 1.0, "clip_grad_norm_type": 2.0}])
+
+
+JOBS = {
+    "clipped AdamW": lambda: perceptron(clipped),
+    "LAMB": lambda: perceptron(optim.LAMB),
+    "Muon": lambda: perceptron(optim.Muon),
+    "attention": lambda: attentive(lf.float32),
+    "table of a half type": lambda: attentive(lf.bfloat16),
+}
+SCRATCH = {"clipped AdamW": 1, "table of a half type": 500 * 64 * 4}  # at least
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_session_takes_the_memory_that_the_summary_says(job):
+    graph, feeds = JOBS[job]()
+    made = lf.compile(graph)
+    session, largest = made.session("cpu"), 0
+    for batch in (4, 1, 16, 7):
+        session.run("train", feeds(batch))
+        programs = made.summary(batch=batch).programs
+        largest = max([largest, *(p.peak_bytes + p.scratch_bytes for p in programs.values())])
+        assert programs["train"].scratch_bytes >= SCRATCH.get(job, 0)
+        assert session.backend.arena.nbytes == largest
+        assert session.backend.arena.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_run_takes_no_memory_besides_the_arena_and_its_fetches(job):
+    graph, feeds = JOBS[job]()
+    session, given = lf.compile(graph).session("cpu"), feeds(16)
+    session.run("train", given)
+    tracemalloc.start()
+    try:
+        session.run("train", given)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        found = session.run("train", given)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["loss"].nbytes <= peak - before < 4096  # the smallest buffer of a batch of 16 is larger
 
 
 @pytest.mark.slow
