@@ -1,4 +1,4 @@
-"""The works in PyTorch: eager, and the whole step compiled."""
+"""The works in PyTorch: eager, eager with the fused optimizer, and the whole step compiled."""
 
 import torch
 from torch import nn
@@ -38,8 +38,8 @@ def built(work):
     return nn.Sequential(*(Block(work.width, work.heads) for _ in range(work.blocks))), nn.functional.mse_loss
 
 
-def stepping(work, compiled):
-    """A step with a model of its own."""
+def stepping(work, compiled=False, fused=False):
+    """A step with a model of its own; fused: its optimizer updates all parameters in one call."""
     feeds, values = data(work)
     x, y = (torch.from_numpy(array) for array in feeds.values())
     model, criterion = built(work)
@@ -48,7 +48,7 @@ def stepping(work, compiled):
             parameter.copy_(torch.from_numpy(value))
     make = torch.optim.SGD if isinstance(work, Logistic) else torch.optim.Adam
     rate = torch.tensor(RATE) if compiled else RATE  # a number would be compiled in, anew for each step
-    optimizer = make(model.parameters(), lr=rate)
+    optimizer = make(model.parameters(), lr=rate, fused=fused)
     schedule = None
     if isinstance(work, Mlp):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, DECAY_STEPS)
@@ -73,4 +73,5 @@ def stepping(work, compiled):
 
 def calls(work, threads):
     torch.set_num_threads(threads)
-    return {"eager": Call(stepping(work, False)), "compiled": Call(stepping(work, True))}
+    eager = {"eager": Call(stepping(work)), "fused": Call(stepping(work, fused=True))}
+    return eager | {"compiled": Call(stepping(work, compiled=True))}
