@@ -44,8 +44,6 @@ from lazyflow.compiler.spelling import (
     split,
 )
 from lazyflow.runtime import schema
-from lazyflow.runtime.dimensions import Shape
-from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import GraphError, LazyflowError, message
 
 _FROM_TYPES = frozenset(("shape", "dtype", "types"))  # attributes that the types at the end of a line give
@@ -76,7 +74,8 @@ class _Writer:
         self.current = program
         self.numbers: dict[Value, str] = {}
         self.bodies: dict[Graph, str] = {}
-        self.types: dict[tuple[Shape, DType], str] = {}
+        self.types: dict[Type, str] = {}  # a graph has few types, and numpy is slow to name its dtypes
+        self.comments: dict[tuple[Origin, ...], str] = {}  # what is made of one op has its origins
         self.owners = {op: program for program in graph.programs.values() for op in program.effects}
         self.used = {value for op in graph.ops for value in op.inputs}
         for each in graph.programs.values():
@@ -130,25 +129,31 @@ class _Writer:
         self.current = program
 
     def _op_line(self, op: Op) -> str:
+        primitive = op.primitive
         inputs = [self.numbers[value] for value in op.inputs]
         when = ["when", inputs.pop()] if op.when else []
-        attributes = self._attributes(op)
-        middle = [*attributes, *inputs] if op.primitive.effect else [*inputs, *attributes]
-        line = " ".join([op.primitive.name, *middle, *when])
-        if not op.primitive.effect or any(value in self.used for value in op.outputs):
+        attributes = self._attributes(op) if primitive.attributes else ()
+        middle = [*attributes, *inputs] if primitive.effect else [*inputs, *attributes]
+        line = " ".join([primitive.name, *middle, *when])
+        if not primitive.effect or not self.used.isdisjoint(op.outputs):
             for value in op.outputs:
                 self.numbers[value] = f"%{len(self.numbers)}"
-            results = ", ".join(self.numbers[value] for value in op.outputs)
-            line = f"{results} = {line} : {', '.join(map(self._type, op.outputs))}"
-        if self.origins and op.origins:
-            line += f"  # {', '.join(f'{spell_name(o.name)} {o.location}' for o in op.origins)}"
-        return line
+            results = ", ".join([self.numbers[value] for value in op.outputs])
+            line = f"{results} = {line} : {', '.join([self._type(value.type) for value in op.outputs])}"
+        return f"{line}{self._comment(op.origins)}" if self.origins and op.origins else line
 
-    def _type(self, value: Value) -> str:
-        key = (value.shape, value.dtype)  # a graph has few types, and numpy is slow to name its dtypes
-        if key not in self.types:
-            self.types[key] = str(value.type)
-        return self.types[key]
+    def _type(self, type_: Type) -> str:
+        text = self.types.get(type_)
+        if text is None:
+            text = self.types[type_] = str(type_)
+        return text
+
+    def _comment(self, origins: tuple[Origin, ...]) -> str:
+        text = self.comments.get(origins)
+        if text is None:
+            words = ", ".join(f"{spell_name(o.name)} {o.location}" for o in origins)
+            text = self.comments[origins] = f"  # {words}"
+        return text
 
     def _attributes(self, op: Op) -> Iterator[str]:
         for name in op.primitive.attributes:

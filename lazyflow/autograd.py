@@ -15,7 +15,7 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Op, Value
 from lazyflow.compiler.graph import Variable as StoredValue
 from lazyflow.compiler.rules import show
-from lazyflow.context import GraphContext, current_graph, uncollected
+from lazyflow.context import GraphContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.ops import indexing, linalg, printing, random, slicing  # noqa: F401, with all that they import
 from lazyflow.ops.function import RULES, Gradient, function, number
@@ -23,6 +23,7 @@ from lazyflow.ops.joining import joined, padded_axis
 from lazyflow.ops.reduction import summed_to
 from lazyflow.ops.shaping import broadcast_to
 from lazyflow.runtime import dtypes
+from lazyflow.runtime.collector import uncollected
 from lazyflow.runtime.errors import ArgumentTypeError, GradientError, GraphError, message
 from lazyflow.tensor import Tensor
 

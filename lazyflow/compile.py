@@ -11,10 +11,11 @@ import numpy as np
 from lazyflow.append import as_tensor
 from lazyflow.compiler import graph as ir
 from lazyflow.compiler.pipeline import compile_graph
-from lazyflow.context import ProgramContext, find_graph, opened, uncollected
+from lazyflow.context import ProgramContext, find_graph, opened
 from lazyflow.graph import Graph
 from lazyflow.location import user_line
 from lazyflow.ops.random import count_runs
+from lazyflow.runtime.collector import uncollected
 from lazyflow.runtime.errors import ArgumentTypeError, GraphError, message
 from lazyflow.runtime.plan import Plan
 from lazyflow.tensor import Tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -167,19 +166,3 @@ def opened(graph: GraphContext) -> Iterator[None]:
         yield
     finally:
         _open.reset(token)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause the garbage collector inside the block.
-
-    Ops and their values refer to each other and stay: where many are made at once, to look through all of
-    them again and again frees next to nothing, and takes longer than to make them.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lazyflow.runtime import schema
 from lazyflow.runtime.archive import fingerprint, read_archive, write_archive
 from lazyflow.runtime.backends.backend import Backend
+from lazyflow.runtime.collector import uncollected
 from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, message
 from lazyflow.runtime.session import Session
 from lazyflow.runtime.verify import verify, verify_arrays
@@ -85,8 +86,8 @@ class Plan:
         if precision not in _PRECISIONS:
             raise ArgumentError(message(f"precision: {precision!r} is none", expected="None or 'float64'"))
         _check_seed(seed)
-        executor = self._backend(backend, precision)
-        session = Session(self.document, executor, precision)
+        with uncollected():
+            session = Session(self.document, self._backend(backend, precision), precision)
         if self.state is not None:
             session.load_state_dict(self.state)
         draws = any(variable.name == _SEED for variable in self.document.variables)

@@ -18,7 +18,7 @@ PACKAGES = PYPROJECT["tool"]["setuptools"]["packages"]
 # with all that is in it. A module may import what stands in lower rows of its floor, and in its own row.
 ROWS = {
     "lazyflow.runtime": [
-        "errors",
+        "errors collector",
         "dtypes dimensions",
         "schema scalars",
         "values tensors files proofs threads",
@@ -59,7 +59,7 @@ ROWS = {
     ],
 }
 
-SHARED = "errors dtypes dimensions"  # of the runtime: the words that all floors use
+SHARED = "errors dtypes dimensions collector"  # of the runtime: the words that all floors use
 IR = "rules graph primitives text interpret"  # of the compiler: what the front builds
 
 # What a module may import of the floors below. The most specific name counts; "*" is the whole floor.

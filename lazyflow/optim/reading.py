@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from lazyflow.append import graph_of
 from lazyflow.compiler.graph import Op, Value, make
 from lazyflow.compiler.rules import Type
-from lazyflow.context import uncollected
 from lazyflow.location import user_line
+from lazyflow.runtime.collector import uncollected
 from lazyflow.runtime.errors import ShapeError, message
 from lazyflow.tensor import Tensor
 

@@ -6,7 +6,7 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lazyflow.context import ProgramContext, current_graph, uncollected
+from lazyflow.context import ProgramContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.optim.average import Average
 from lazyflow.optim.gradients import Gradients, gradients_for
@@ -15,6 +15,7 @@ from lazyflow.optim.options import Scalar
 from lazyflow.optim.reading import read_with
 from lazyflow.optim.recipe import Recipe
 from lazyflow.optim.step import Step, Updatable
+from lazyflow.runtime.collector import uncollected
 from lazyflow.runtime.errors import GraphError, message
 from lazyflow.tensor import Tensor
 from lazyflow.variable import Parameter, Variable
