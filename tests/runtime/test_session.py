@@ -289,13 +289,45 @@ def test_session_in_use_refuses_a_second_thread(session):
     thread.start()
     try:
         assert started.wait(10)
-        for use in (session.state_dict, lambda: session.run("train", g=ones())):
-            with pytest.raises(SessionBusyError, match="it is running"):
+        for use in (
+            lambda: session.run("train", g=ones()),
+            lambda: session.run_many("train", [{"g": ones()}] * 2),
+            lambda: session.run_many("train", {"g": ones()[None]}),
+            lambda: session.run_many("train", iter([{"g": ones()}])),
+            lambda: session.get("w"),
+            lambda: session.set("w", ones()),
+            lambda: session.bind("w", ones()),
+            lambda: session.load_state_dict({"w": ones()}, strict=False),
+            session.state_dict,
+        ):
+            with pytest.raises(SessionBusyError, match=r"it is running.*\n.*one session per thread"):
                 use()
     finally:
         go_on.set()
         thread.join()
     assert session.get("w").tolist() == [0.5] * 3  # free again, and the second run did not happen
+
+
+def test_session_that_runs_many_refuses_a_second_thread():
+    session, started, go_on = training().session("cpu"), threading.Event(), threading.Event()
+    run_steps = session.backend.run_steps
+
+    def waiting(*args):
+        started.set()
+        go_on.wait(10)
+        return run_steps(*args)
+
+    session.backend.run_steps = waiting
+    thread = threading.Thread(target=session.run_many, args=("train", [{"g": ones()}] * 2))
+    thread.start()
+    try:
+        assert started.wait(10)
+        with pytest.raises(SessionBusyError, match="it is running"):
+            session.run("train", g=ones())
+    finally:
+        go_on.set()
+        thread.join()
+    assert session.get("w").tolist() == [0.0] * 3
 
 
 def test_interrupt_waits_for_the_end_of_the_run(session):
