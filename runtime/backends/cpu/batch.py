@@ -28,20 +28,20 @@ class _Stretch(NamedTuple):
     segment: int
 
 
-def segments_of(tasks: Tasks, items: Sequence[schema.AnyInstruction]) -> Segments | None:
-    """The segments of instructions of one kind together; None where they are not such, or need an order."""
-    found = [_segments(tasks, item) for item in items]
-    if any(each is None for each in found):
-        return None
-    known = [each for each in found if each is not None]
-    first = known[0]
-    joined = first._replace(
-        reads=[_joined(streams) for streams in zip(*(each.reads for each in known), strict=True)],
-        writes=[_joined(streams) for streams in zip(*(each.writes for each in known), strict=True)],
-        groups=[group for each in known for group in each.groups],
-        sizes=[size for each in known for size in each.sizes],
+def segments_of(tasks: Tasks, run: Sequence[schema.AnyInstruction]) -> Segments | None:
+    """The segments of instructions of one kind (see ``runs``) together; None where they need an order."""
+    found = [
+        segments_of_batch(tasks, item) if isinstance(item, schema.KernelBatch) else _of_kernel(tasks, item)
+        for item in run
+        if isinstance(item, schema.KernelBatch | schema.Kernel)
+    ]
+    joined = found[0]._replace(
+        reads=[_joined(streams) for streams in zip(*(each.reads for each in found), strict=True)],
+        writes=[_joined(streams) for streams in zip(*(each.writes for each in found), strict=True)],
+        groups=[group for each in found for group in each.groups],
+        sizes=[size for each in found for size in each.sizes],
     )
-    return joined if len(known) == 1 or _apart(tasks, joined) else None
+    return joined if _apart(tasks, joined) else None
 
 
 def runs(tasks: Tasks) -> Iterator[tuple[int, list[schema.AnyInstruction]]]:
@@ -66,12 +66,6 @@ def _kind(tasks: Tasks, item: schema.Instruction) -> object:
     return object()
 
 
-def _segments(tasks: Tasks, item: schema.Instruction) -> Segments | None:
-    if isinstance(item, schema.KernelBatch):
-        return segments_of_batch(tasks, item)
-    return _segments_of_kernel(tasks, item) if isinstance(item, schema.Kernel) and _is_flat(item) else None
-
-
 def segments_of_batch(tasks: Tasks, item: schema.KernelBatch) -> Segments:
     """The segments of one batch."""
     reads, writes = (
@@ -90,7 +84,7 @@ def segments_of_batch(tasks: Tasks, item: schema.KernelBatch) -> Segments:
     return Segments(Body(len(reads), item.body), item.results, reads, writes, groups, sizes)
 
 
-def _segments_of_kernel(tasks: Tasks, item: schema.Kernel) -> Segments:
+def _of_kernel(tasks: Tasks, item: schema.Kernel) -> Segments:
     fixed = [number for number, access in enumerate(item.reads) if not _moves(item, access)]
     results = [write.value for write in item.writes]
     part = Body(len(item.reads), item.body).part(results, (), last=fixed)
@@ -106,17 +100,17 @@ def _segments_of_kernel(tasks: Tasks, item: schema.Kernel) -> Segments:
 
 def _is_flat(item: schema.Kernel) -> bool:
     """Whether a kernel reduces arrays without gaps, of known size, to scalars."""
-    if not 0 < item.inner == len(item.space) or not all(isinstance(extent, int) for extent in item.space):
+    if not 0 < item.inner == len(item.space) or any(any(write.to.strides) for write in item.writes):
         return False
-    accesses = _accesses(item)
-    body = Body(len(item.reads), item.body)
-    moving = {number for number, access in enumerate(item.reads) if _moves(item, access)}
-    varying = body.varying(moving)
+    known = [*item.space, *(access.offset for access in _accesses(item))]
+    if not all(isinstance(extent, int) for extent in known):
+        return False
+    body, steps = Body(len(item.reads), item.body), _steps(item)
+    varying = body.varying([number for number, access in enumerate(item.reads) if _moves(item, access)])
     return (
         bool(body.reductions())
-        and all(isinstance(access.offset, int) for access in accesses)
-        and all(_strides(item, access) in (_steps(item), ()) for access in accesses)
-        and not any(write.value in varying or _moves(item, write.to) for write in item.writes)
+        and all(_strides(item, access) in (steps, ()) for access in item.reads)
+        and not any(write.value in varying for write in item.writes)
         and all(call.op not in ("index", "size") for call in item.body)
     )
 
