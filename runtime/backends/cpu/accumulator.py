@@ -1,12 +1,20 @@
-"""Reductions on lanes: one accumulator per lane, folded in a fixed order."""
+"""Reductions on lanes: one accumulator per lane, folded in a fixed order.
+
+The largest and smallest of floating numbers are found by comparisons, which miss NaN; whether there was one
+is noted beside them. A maximum that minds NaN takes several instructions, each of which waits for the others.
+"""
 
 from __future__ import annotations
+
+import math
 
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.backends.cpu.lanes import Lanes, apply
 from lazyflow.runtime.backends.cpu.nest import Nest
 from lazyflow.runtime.backends.cpu.sizes import Sizes
-from lazyflow.runtime.backends.cpu.writer import Writer, vector
+from lazyflow.runtime.backends.cpu.writer import Writer, suffix, vector
+
+_COMPARED = {"reduce_max": "ogt", "reduce_min": "olt"}
 
 
 class Accumulator:
@@ -20,6 +28,10 @@ class Accumulator:
         self.lanes = Lanes(self.writer, width, wide)
         self.slot = self.writer.slot(self.lanes.type)
         self.writer.line(f"store {self.lanes.type} {self.lanes.number(self._neutral())}, ptr {self.slot}")
+        self.odd = ""  # where floating numbers are compared: the lanes that have met NaN
+        if self.op in _COMPARED and self.dtype in dtypes.FLOATING:
+            self.odd = self.writer.slot(vector("i1", width))
+            self.writer.line(f"store {vector('i1', width)} zeroinitializer, ptr {self.odd}")
         self.position = self.writer.slot("i64") if self.op == "argmax" else ""
         if self.position:
             self.writer.line(f"store i64 -1, ptr {self.position}")
@@ -41,7 +53,14 @@ class Accumulator:
         """What has been gathered."""
         if self.op == "argmax":
             return self.writer.let(f"load i64, ptr {self.position}")
+        value = self._load()
+        return self.lanes.select(self._load_odd(), self.lanes.number(math.nan), value) if self.odd else value
+
+    def _load(self) -> str:
         return self.writer.let(f"load {self.lanes.type}, ptr {self.slot}")
+
+    def _load_odd(self) -> str:
+        return self.writer.let(f"load {vector('i1', self.width)}, ptr {self.odd}")
 
     def add(self, x: str, place: list[str], mask: str | None) -> None:
         """Take one more element per lane."""
@@ -50,10 +69,15 @@ class Accumulator:
             return
         if mask is not None:
             x = self.lanes.select(mask, x, self.lanes.number(self._neutral()))
-        total = self._combine(self.lanes, self.writer.let(f"load {self.lanes.type}, ptr {self.slot}"), x)
+        total = self._combine(self.lanes, self._load(), x)
         self.writer.line(f"store {self.lanes.type} {total}, ptr {self.slot}")
+        if self.odd:
+            odd = self.lanes.bools("or", self._load_odd(), self.lanes.compare("uno", x, x))
+            self.writer.line(f"store {vector('i1', self.width)} {odd}, ptr {self.odd}")
 
     def _combine(self, lanes: Lanes, a: str, b: str) -> str:
+        if self.odd:
+            return lanes.select(lanes.compare(_COMPARED[self.op], b, a), b, a)
         name = {"reduce_sum": "add", "reduce_max": "maximum", "reduce_min": "minimum"}[self.op]
         if lanes.scalar == "i1":
             return lanes.op("or" if name == "maximum" else "and", a, b)
@@ -61,7 +85,7 @@ class Accumulator:
 
     def folded(self) -> str:
         """All lanes combined, halves with halves: the order is fixed."""
-        value, width = self.load(), self.width
+        value, width = self._load() if self.odd else self.load(), self.width
         while width > 1:
             half = width // 2
             parts = []
@@ -80,7 +104,15 @@ class Accumulator:
                     for part in parts
                 ]
             value = self._combine(Lanes(self.writer, width, self.lanes.dtype), *parts)
-        return value
+        return self._minding_nan(value) if self.odd else value
+
+    def _minding_nan(self, value: str) -> str:
+        """One value, or NaN where a lane has met it."""
+        odd, lane = self._load_odd(), Lanes(self.writer, 1, self.lanes.dtype)
+        if self.width > 1:
+            name = f"llvm.vector.reduce.or.{suffix('i1', self.width)}"
+            odd = self.writer.call("i1", name, f"{vector('i1', self.width)} {odd}")
+        return lane.select(odd, lane.number(math.nan), value)
 
     def _add_position(self, x: str, place: list[str]) -> None:
         """Keep the first of the largest; NaN counts as largest."""

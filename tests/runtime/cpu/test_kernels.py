@@ -186,6 +186,22 @@ def test_softmax_in_three_stages(shape):
     compare(p, {"x": normal(*(6 if n == "batch" else n for n in shape))}, **SUMS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("op", ["reduce_max", "reduce_min"])
+@pytest.mark.parametrize("columns", [False, True])
+def test_extremes_mind_nan_wherever_it_stands(columns, op, dtype):
+    p = Program()
+    x, y = p.feed("x", ("batch", 37), dtype), p.arena((37 if columns else "batch",), dtype)
+    read = x.access((1, 37)) if columns else x
+    space = (37, "batch") if columns else ("batch", 37)
+    p.kernel([read], [call(op, 0)], [(1, y.access((1, 0)))], space=space, inner=1)
+    p.fetch("y", y)
+    values = normal(37, 37, dtype=dtype)
+    values[np.arange(36), np.arange(36)] = [np.nan, np.inf, -np.inf, -np.nan] * 9
+    found = compare(p, {"x": values}, **EXACT)["y"]
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(values).any(0 if columns else 1))
+
+
 def test_reduction_over_two_axes_that_do_not_merge():
     p = Program()
     x, y = p.feed("x", (4, "batch", 6)), p.arena(("batch",))
