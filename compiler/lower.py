@@ -31,9 +31,6 @@ def number(value: Any) -> schema.Number:
     return plain if math.isfinite(plain) else str(plain)
 
 
-_NAMES = {dtype: name for name, dtype in dtypes.ALL.items()}  # numpy spells a dtype's name anew each time
-
-
 class Body:
     """The calls of a body being written.
 
@@ -46,14 +43,14 @@ class Body:
 
     def call(self, op: str, args: tuple[int, ...], dtype: DType) -> int:
         """Append a call."""
-        self.calls.append(schema.Call(op=op, args=args, dtype=_NAMES[dtype]))
+        self.calls.append(schema.Call(op=op, args=args, dtype=dtypes.NAMES[dtype]))
         return len(self.calls) - 1
 
     def generate(self, op: str, value: schema.Number, dtype: DType) -> int:
         """A call without arguments; equal ones are written once."""
         key = (op, dtype, repr(value))
         if key not in self._generated:
-            self.calls.append(schema.Call(op=op, dtype=_NAMES[dtype], value=value))
+            self.calls.append(schema.Call(op=op, dtype=dtypes.NAMES[dtype], value=value))
             self._generated[key] = len(self.calls) - 1
         return self._generated[key]
 

@@ -75,6 +75,7 @@ class _Writer:
         self.numbers: dict[Value, str] = {}
         self.bodies: dict[Graph, str] = {}
         self.types: dict[Type, str] = {}  # a graph has few types, and numpy is slow to name its dtypes
+        self.names: dict[Variable, str] = {}
         self.comments: dict[tuple[Origin, ...], str] = {}  # what is made of one op has its origins
         self.owners = {op: program for program in graph.programs.values() for op in program.effects}
         self.used = {value for op in graph.ops for value in op.inputs}
@@ -101,11 +102,11 @@ class _Writer:
         if plain and list(told) == self.graph.variables:
             return
         for v in self.graph.variables:
-            attributes = (
-                spell_attribute(name, getattr(v, name)) for name in ("name", "trainable", "initial")
-            )
-            comment = f"  # {spell_name(v.name)} {v.location}" if self.origins and v.location else ""
-            yield f"var {' '.join(attributes)} : {Type(v.shape, v.dtype)}{comment}"
+            name = self._name(v)
+            comment = f"  # {name} {v.location}" if self.origins and v.location else ""
+            initial = spell_attribute("initial", v.initial)
+            type_ = self._type(Type(v.shape, v.dtype))
+            yield f"var name={name} trainable={v.trainable} {initial} : {type_}{comment}"
 
     def _program_lines(self) -> Iterator[str]:
         programs = self.graph.programs
@@ -142,6 +143,15 @@ class _Writer:
             line = f"{results} = {line} : {', '.join([self._type(value.type) for value in op.outputs])}"
         return f"{line}{self._comment(op.origins)}" if self.origins and op.origins else line
 
+    def _name(self, variable: Variable) -> str:
+        name = self.names.get(variable)
+        if name is None:
+            name = self.names[variable] = spell_name(variable.name)
+        return name
+
+    def _variables(self, variables: Iterable[Variable]) -> str:
+        return spell_tuple([self._name(variable) for variable in variables])
+
     def _type(self, type_: Type) -> str:
         text = self.types.get(type_)
         if text is None:
@@ -159,11 +169,12 @@ class _Writer:
         for name in op.primitive.attributes:
             value = op.attributes[name]
             if name == "variable":
-                yield spell_attribute("name", value.name)
+                yield f"name={self._name(value)}"
             elif name == "variables":
-                yield f"variables={_variables(value)}"
+                yield f"variables={self._variables(value)}"
             elif name == "segments":
-                yield f"segments={spell_tuple(f'({_variables(each)}, {size})' for each, size in value)}"
+                pairs = (f"({self._variables(each)}, {size})" for each, size in value)
+                yield f"segments={spell_tuple(pairs)}"
             elif name == "body":
                 body = self.bodies.get(value) if isinstance(value, Graph) else None
                 yield f"body={body or spell_calls(value, _arguments(op))}"
@@ -192,10 +203,6 @@ class _Writer:
         for value, layout in placement.layouts.items():
             written = (spell_attribute(key, part) for key, part in layout._asdict().items())
             yield f"at {self.numbers[value]} {' '.join(written)}"
-
-
-def _variables(variables: Iterable[Variable]) -> str:
-    return spell_tuple(spell_name(variable.name) for variable in variables)
 
 
 def _arguments(op: Op) -> int:

@@ -12,7 +12,7 @@ from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Graph, Op, Origin, Placement, Program, Value
 from lazyflow.compiler.instructions import EMITTERS, Writing, extents
 from lazyflow.compiler.lower import number
-from lazyflow.runtime import schema
+from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.dimensions import names_of
 from lazyflow.runtime.errors import GraphError
 
@@ -89,8 +89,9 @@ def _variables(graph: Graph) -> list[Any]:
     """The declared variables, then any that only an op names."""
     known = dict.fromkeys(graph.variables)
     for op in graph.ops:
-        known.update(dict.fromkeys(op.assigned))
-        if op.primitive is primitives.variable:
+        if op.primitive.effect:
+            known.update(dict.fromkeys(op.assigned))
+        elif op.primitive is primitives.variable:
             known[op.attributes["variable"]] = None
     return list(known)
 
@@ -98,7 +99,7 @@ def _variables(graph: Graph) -> list[Any]:
 def _variable(variable: Any) -> schema.Variable:
     return schema.Variable(
         name=variable.name,
-        dtype=variable.dtype.name,
+        dtype=dtypes.NAMES[variable.dtype],
         shape=variable.shape,
         trainable=variable.trainable,
         initial=number(variable.initial),
@@ -141,7 +142,7 @@ def _feed(value: Value, placement: Placement) -> schema.Feed:
     op = value.op
     return schema.Feed(
         name=op.attributes["name"],
-        dtype=value.dtype.name,
+        dtype=dtypes.NAMES[value.dtype],
         shape=extents(value.shape),
         buffer=placement.layouts[value].buffer,
         location=op.origins[0].location if op.origins else "",

@@ -13,7 +13,7 @@ from lazyflow.compiler.placement import arena
 from lazyflow.compiler.placement.layout import count, dense, viewed
 from lazyflow.compiler.placement.lifetimes import Lifetimes
 from lazyflow.compiler.reasons import name_of, reason
-from lazyflow.runtime import schema
+from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.dimensions import Size
 from lazyflow.runtime.errors import GraphError
 
@@ -130,7 +130,7 @@ class _Placing:
         if variable not in self._variables:
             size = count(variable.shape)
             buffer = schema.Buffer(
-                dtype=variable.dtype.name, size=_extent(size), place="variable", name=variable.name
+                dtype=dtypes.NAMES[variable.dtype], size=_extent(size), place="variable", name=variable.name
             )
             self._placement.buffers.append(buffer)
             self._variables[variable] = len(self._placement.buffers) - 1
@@ -139,7 +139,7 @@ class _Placing:
     def _buffer(self, value: Value, place: str, name: str) -> int:
         size = _extent(count(value.shape))
         self._placement.buffers.append(
-            schema.Buffer(dtype=value.dtype.name, size=size, place=place, name=name)
+            schema.Buffer(dtype=dtypes.NAMES[value.dtype], size=size, place=place, name=name)
         )
         return len(self._placement.buffers) - 1
 
@@ -148,7 +148,11 @@ class _Placing:
         size = _extent(count(value.shape))
         self._placement.buffers.append(
             schema.Buffer(
-                dtype=value.dtype.name, size=size, place="arena", slot=place.slot, offset=place.offset
+                dtype=dtypes.NAMES[value.dtype],
+                size=size,
+                place="arena",
+                slot=place.slot,
+                offset=place.offset,
             )
         )
         return len(self._placement.buffers) - 1

@@ -78,11 +78,12 @@ def _check_given(optimizer: Scheduled, params: list[Parameter], given: Mapping[P
 
 def _check_gradient(parameter: Parameter, gradient: Tensor) -> None:
     graph_of((gradient,), "step")
+    if (gradient.shape, gradient.dtype) == (parameter.shape, parameter.dtype):
+        return
     rows = {"gradient": gradient.describe(), "here": f"at {user_line()}"}
     if gradient.shape != parameter.shape:
         shapes = f"{show(parameter.shape)}, its gradient is {show(gradient.shape)}"
         raise ShapeError(message(f"step: {parameter.name!r} is {shapes}", **rows))
-    if gradient.dtype != parameter.dtype:
-        dtypes = f"{parameter.dtype.name}, its gradient is {gradient.dtype.name}"
-        hint = f"gradient.astype({parameter.dtype.name!r})"
-        raise DTypeError(message(f"step: {parameter.name!r} is {dtypes}", **rows, hint=hint))
+    dtypes = f"{parameter.dtype.name}, its gradient is {gradient.dtype.name}"
+    hint = f"gradient.astype({parameter.dtype.name!r})"
+    raise DTypeError(message(f"step: {parameter.name!r} is {dtypes}", **rows, hint=hint))
