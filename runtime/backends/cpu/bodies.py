@@ -12,7 +12,13 @@ from lazyflow.runtime.backends.cpu.nest import GENERATORS
 from lazyflow.runtime.scalars import SCALARS
 
 BLOCK = 16384  # elements that are reduced at a time, whatever the number of threads
+MOST_BLOCKS = 1024  # of one array, or of several reductions together
 _SPLIT = ("reduce_sum", "reduce_max", "reduce_min")
+
+
+def rows_of_block(rows: int, width: int) -> int:
+    """How many of an array's rows are reduced at a time."""
+    return max(1, BLOCK // width, -(-rows // MOST_BLOCKS))
 
 
 class Body(NamedTuple):

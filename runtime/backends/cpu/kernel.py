@@ -1,21 +1,21 @@
 """A kernel as a function: outer loops, passes over the inner axes, lanes.
 
-The function takes the addresses of its accesses, the sizes of the named dimensions, and a range of its first
-loop, so that several threads can share it. A sum has one accumulator per lane, folded in a fixed order: its
-bits depend on the shape alone.
+The function takes the addresses of its accesses, the sizes of the named dimensions, and a range of the
+points of its outer loops, so that several threads can share it. A sum has one accumulator per lane, folded
+in a fixed order: its bits depend on the shape alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.backends.cpu.accumulator import Accumulator
 from lazyflow.runtime.backends.cpu.lanes import apply, from_stored, rounded, to_stored
 from lazyflow.runtime.backends.cpu.nest import COSTLY, GENERATORS, SCRATCH_LIMIT, Nest, Read, as_size
-from lazyflow.runtime.backends.cpu.sizes import Sizes
+from lazyflow.runtime.backends.cpu.sizes import Sizes, Walk
 from lazyflow.runtime.backends.cpu.writer import (
     COMPUTED,
     STORED,
@@ -26,10 +26,11 @@ from lazyflow.runtime.backends.cpu.writer import (
     suffix,
     vector,
 )
-from lazyflow.runtime.dimensions import Size
+from lazyflow.runtime.dimensions import Size, elements
 
 Values = dict[int, str]
 _SHARED_LANES = 64
+_SHORT_ROW = 4096  # elements that are not worth a second thread
 
 
 class Reach(NamedTuple):
@@ -96,47 +97,55 @@ class KernelFunction:
     @property
     def granule(self) -> int:
         """Where lanes run along the shared loop, threads take whole steps of them, and whole cache lines."""
-        return _SHARED_LANES if self.nest.columns or (not self.nest.outer and self.range != 1) else 1
+        return _SHARED_LANES if self._shares_lanes else 1
 
     @property
     def range(self) -> Size:
-        """The extent of the loop that %begin and %end bound; 1 where the nest cannot be shared."""
-        nest = self.nest
-        if nest.columns:
-            return nest.extents[nest.lane_axis]
-        if nest.outer:
-            return nest.extents[0]
-        return nest.extents[0] if len(nest.extents) == 1 and not self._reduces() else 1
+        """The points that %begin and %end bound; 1 where the nest cannot be shared."""
+        return elements(self._outer_loops) * self._behind
 
-    def _reduces(self) -> bool:
-        return any(self.nest.is_reduction(v) for v in range(self.nest.arity, len(self.nest.stages)))
+    @property
+    def _outer_loops(self) -> list[Size]:
+        nest = self.nest
+        return [nest.extents[axis] for axis in range(nest.outer) if axis != nest.lane_axis]
+
+    @property
+    def _behind(self) -> Size:
+        """How many points of the shared range each point of the outer loops stands for."""
+        return self.nest.extents[self.nest.lane_axis] if self._shares_lanes else 1
+
+    @property
+    def _shares_lanes(self) -> bool:
+        """Whether threads share the lane axis too: not where it is reduced, nor where it is short.
+
+        Nor where a value is written once for the whole axis: one thread might read it after another wrote it.
+        """
+        nest = self.nest
+        if not nest.columns and (nest.reduces or nest.inner > 1 or any(self.once)):
+            return False
+        extent = nest.extents[nest.lane_axis]
+        short = isinstance(extent, int) and extent <= (_SHARED_LANES if nest.columns else _SHORT_ROW)
+        return not (short and self._outer_loops)
 
     # --- rows: lanes run along an inner axis ---------------------------------------------------------------
 
     def _emit_rows(self) -> None:
-        nest = self.nest
-        shared = nest.outer == 0 and len(nest.extents) == 1 and not self._reduces()
-        with ExitStack() as loops:
-            index: list[str] = []
-            for axis in range(nest.outer):
-                bounds = ("%begin", "%end") if axis == 0 else ("0", self.sizes[nest.extents[axis]])
-                index.append(loops.enter_context(self.writer.loop(*bounds)))
+        with self.sizes.walk(self._outer_loops, self._behind, "%begin", "%end") as outer:
             row: Values = {}
-            self._compute_fixed(row, index, ROW, stage=0)
+            self._compute_fixed(row, outer.indices, ROW, stage=0)
             for stage in range(self.passes):
-                self._pass(stage, row, index, shared)
-                self._compute_fixed(row, index, ROW, stage=stage + 1)
-            self._write_fixed(row, index, ROW)
+                self._pass(stage, row, outer)
+                self._compute_fixed(row, outer.indices, ROW, stage=stage + 1)
+            self._write_fixed(row, outer.indices, ROW)
 
-    def _pass(self, stage: int, row: Values, index: list[str], shared: bool) -> None:
+    def _pass(self, stage: int, row: Values, outer: Walk) -> None:
         wanted = self._wanted(stage)
         if not wanted:
             return
         nest, writer, width = self.nest, self.writer, self.nest.width
-        start, stop = ("%begin", "%end") if shared else ("0", self.sizes[nest.extents[nest.lane_axis]])
         totals = {v: Accumulator(nest, writer, self.sizes, v, width) for v in self._reduced_in(stage)}
-        with self._inner_loops(index, skip=nest.lane_axis) as place:
-            for lane, mask in self._lanes(start, stop):
+        with self._inner_loops(outer) as (place, lanes):
+            for lane, mask in self._lanes(*lanes):
                 self._point(stage, wanted, row, place(lane), Reach(width, 1, mask), totals)
         for value, total in totals.items():
             row[value] = rounded(writer, 1, total.folded(), nest.dtype(value))
@@ -144,32 +153,44 @@ class KernelFunction:
         self._kept.clear()
 
     @contextmanager
-    def _inner_loops(self, index: list[str], skip: int | None) -> Iterator[_Place]:
-        nest = self.nest
-        with ExitStack() as loops:
-            inner: dict[int, str] = {}
-            for axis in range(nest.outer, len(nest.extents)):
-                if axis != skip:
-                    inner[axis] = loops.enter_context(self.writer.loop("0", self.sizes[nest.extents[axis]]))
-            yield _Place(index, inner, len(nest.extents), nest.lane_axis)
+    def _inner_loops(self, outer: Walk) -> Iterator[tuple[_Place, tuple[str, str]]]:
+        """Loops over the inner axes without that of the lanes; yields also the bounds of the lanes."""
+        nest, index = self.nest, outer.indices
+        axes = [axis for axis in range(nest.outer, len(nest.extents)) if axis != nest.lane_axis]
+        behind = 1 if nest.columns else nest.extents[nest.lane_axis]
+        if not nest.columns and self._shares_lanes:
+            begin, end = outer.begin, outer.end
+        else:
+            begin, end = self._block(index)
+        with self.sizes.walk([nest.extents[axis] for axis in axes], behind, begin, end) as walk:
+            inner = dict(zip(axes, walk.indices, strict=True))
+            yield _Place(index, inner, len(nest.extents), nest.lane_axis), (walk.begin, walk.end)
+
+    def _block(self, index: list[str]) -> tuple[str, str]:
+        """The points of the inner axes that belong to a point of the outer ones: all, or those of a block."""
+        nest, writer = self.nest, self.writer
+        count = self.sizes[elements(nest.extents[nest.outer :])]
+        if nest.block is None:
+            return "0", count
+        begin = writer.let(f"mul i64 {index[0]}, {self.sizes[nest.block]}")
+        end = writer.let(f"add i64 {begin}, {self.sizes[nest.block]}")
+        return begin, writer.extreme("smin", end, count)
 
     # --- columns: lanes run along an outer axis ------------------------------------------------------------
 
     def _emit_columns(self) -> None:
-        nest, writer = self.nest, self.writer
-        with ExitStack() as loops:
-            others = {
-                axis: loops.enter_context(writer.loop("0", self.sizes[nest.extents[axis]]))
-                for axis in range(nest.outer)
-                if axis != nest.lane_axis
-            }
-            for lane, mask in self._lanes("%begin", "%end"):
-                index = [(others | {nest.lane_axis: lane})[axis] for axis in range(nest.outer)]
-                self._column(index, Reach(nest.width, nest.width, mask))
+        nest = self.nest
+        with self.sizes.walk(self._outer_loops, self._behind, "%begin", "%end") as outer:
+            bounds = (outer.begin, outer.end)
+            if not self._shares_lanes:
+                bounds = ("0", self.sizes[nest.extents[nest.lane_axis]])
+            for lane, mask in self._lanes(*bounds):
+                index = [*outer.indices[: nest.lane_axis], lane, *outer.indices[nest.lane_axis :]]
+                self._column(outer._replace(indices=index), Reach(nest.width, nest.width, mask))
 
-    def _column(self, index: list[str], reach: Reach) -> None:
+    def _column(self, outer: Walk, reach: Reach) -> None:
         row: Values = {}
-        self._compute_fixed(row, index, reach, stage=0)
+        self._compute_fixed(row, outer.indices, reach, stage=0)
         for stage in range(self.passes):
             wanted = self._wanted(stage)
             if wanted:
@@ -177,12 +198,12 @@ class KernelFunction:
                     v: Accumulator(self.nest, self.writer, self.sizes, v, reach.width)
                     for v in self._reduced_in(stage)
                 }
-                with self._inner_loops(index, skip=None) as place:
+                with self._inner_loops(outer) as (place, _):
                     self._point(stage, wanted, row, place(None), reach, totals)
                 for value, total in totals.items():
                     row[value] = rounded(self.writer, reach.width, total.load(), self.nest.dtype(value))
-            self._compute_fixed(row, index, reach, stage=stage + 1)
-        self._write_fixed(row, index, reach)
+            self._compute_fixed(row, outer.indices, reach, stage=stage + 1)
+        self._write_fixed(row, outer.indices, reach)
 
     def _lanes(self, start: str, stop: str) -> Iterator[tuple[str, str | None]]:
         """The code inside is written twice: for whole steps of all lanes, then with a mask for the rest."""

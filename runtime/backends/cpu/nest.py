@@ -47,6 +47,7 @@ class Nest:
         axes: For each axis of the kernel's space that an "index" call names, where it is now.
         stages: For each value of the body, the pass over the inner axes that first can compute it.
         fixed: Whether each value is the same along all inner axes.
+        block: Where it is given, the first axis numbers blocks of the inner axes: so many of their points.
     """
 
     extents: list[Size]
@@ -60,6 +61,7 @@ class Nest:
     fixed: list[bool] = field(default_factory=list)
     lane_axis: int = 0
     width: int = LANES
+    block: Size | None = None
 
     @property
     def arity(self) -> int:
@@ -75,6 +77,11 @@ class Nest:
     def columns(self) -> bool:
         """Whether the lanes run along an outer axis while the inner axes are reduced one by one."""
         return self.inner > 0 and self.lane_axis < self.outer
+
+    @property
+    def reduces(self) -> bool:
+        """Whether any value is reduced."""
+        return any(self.is_reduction(value) for value in range(self.arity, self.arity + len(self.body)))
 
     def call(self, value: int) -> schema.Call | None:
         """The call that makes a value; None for a read."""
@@ -98,11 +105,12 @@ def make_nest(
     writes: list[Read],
     body: tuple[schema.Call, ...],
     results: list[int],
+    block: Size | None = None,
 ) -> Nest:
     """The loops of a kernel; the accesses come with a stride for each axis of the space."""
-    nest = Nest([as_size(e) for e in space], inner, reads, writes, body, results)
+    nest = Nest([as_size(e) for e in space], inner, reads, writes, body, results, block=block)
     indexed = {int(call.value or 0) for call in body if call.op == "index"}
-    _merge_axes(nest, indexed)
+    _merge_axes(nest, indexed if block is None else indexed | {0})
     if not nest.extents:
         nest.extents, nest.axes = [1], dict.fromkeys(indexed, 0)
         for access in (*nest.reads, *nest.writes):
@@ -155,7 +163,7 @@ def _choose_lanes(nest: Nest) -> None:
     def score(axis: int) -> tuple[int, int, int]:
         return _adjacent(each, axis), _adjacent(accesses, axis), axis
 
-    nest.lane_axis = max(range(len(nest.extents)), key=score)
+    nest.lane_axis = max(range(nest.block is not None, len(nest.extents)), key=score)
     extent = nest.extents[nest.lane_axis]
     if nest.columns:
         nest.width = COLUMN_LANES  # each column is a sum of its own, whatever the lanes
@@ -201,4 +209,5 @@ def weight(body: Sequence[schema.Call]) -> int:
 
 def work(nest: Nest) -> Size:
     """Scalar operations of the whole nest: a measure of whether it is worth several threads."""
-    return elements(nest.extents) * (weight(nest.body) + len(nest.reads) + len(nest.writes))
+    points = elements(nest.extents[nest.block is not None :])
+    return points * (weight(nest.body) + len(nest.reads) + len(nest.writes))

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.bodies import BLOCK, Body
+from lazyflow.runtime.backends.cpu.bodies import BLOCK, Body, rows_of_block
 from lazyflow.runtime.backends.cpu.nest import contiguous
 from lazyflow.runtime.backends.cpu.tasks import Tasks
 
 
-def split_reduction(tasks: Tasks, kernel: schema.Kernel) -> list[schema.Kernel]:
+def split_whole(tasks: Tasks, kernel: schema.Kernel) -> list[schema.Kernel]:
     """Kernels that compute the same; the kernel alone where it is not a large reduction over all axes."""
     static = all(isinstance(extent, int) for extent in kernel.space)
     if not static or not 0 < kernel.inner == len(kernel.space):
@@ -32,7 +32,7 @@ class _Split:
         self.tasks, self.kernel = tasks, _simplified(kernel)
         self.body = Body(len(kernel.reads), kernel.body)
         self.space = tuple(extent for extent in self.kernel.space if isinstance(extent, int))
-        self.rows = max(1, BLOCK // math.prod(self.space[1:]))  # of a block
+        self.rows = rows_of_block(self.space[0], math.prod(self.space[1:]))
         self.blocks, self.rest = divmod(self.space[0], self.rows)
         self.totals: dict[int, schema.Access] = {}  # of the reductions that are known
 

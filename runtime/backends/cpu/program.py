@@ -9,9 +9,9 @@ from msgspec.structs import replace as replace_field
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.cpu.batch import add_group_check, runs, segments_of, segments_of_batch
+from lazyflow.runtime.backends.cpu.blocks import split_reduction
 from lazyflow.runtime.backends.cpu.indexed import add_indexed, add_scatter
 from lazyflow.runtime.backends.cpu.nest import contiguous
-from lazyflow.runtime.backends.cpu.partial import split_reduction
 from lazyflow.runtime.backends.cpu.products import add_product
 from lazyflow.runtime.backends.cpu.segments import add_segments
 from lazyflow.runtime.backends.cpu.tasks import Module, Shared, Task, Tasks
@@ -39,14 +39,19 @@ def program_tasks(program: schema.Program, module: Module) -> Tasks:
 
 
 def _add_kernel(tasks: Tasks, item: schema.Kernel) -> None:
-    for kernel in split_reduction(tasks, item):
+    for kernel, parameters, block in split_reduction(tasks, item):
         late = any(tasks.overlap(read, write.to) for read in kernel.reads for write in kernel.writes)
-        body, parameters = _parametrized(tasks, kernel)
-        tasks.add_nest(replace_field(kernel, body=body), late, parameters)
+        body, streams = _parametrized(tasks, kernel, len(parameters))
+        tasks.add_nest(replace_field(kernel, body=body), late, (*parameters, *streams), block)
 
 
-def _parametrized(tasks: Tasks, item: schema.Kernel) -> tuple[tuple[schema.Call, ...], tuple[int, ...]]:
-    """The body with the streams of its draws as parameters: kernels that differ in them alone are one."""
+def _parametrized(
+    tasks: Tasks, item: schema.Kernel, known: int
+) -> tuple[tuple[schema.Call, ...], tuple[int, ...]]:
+    """The body with the streams of its draws as parameters: kernels that differ in them alone are one.
+
+    ``known`` says how many parameters the kernel has already.
+    """
     arity = len(item.reads)
     streams = {call.args[_STREAM] - arity for call in item.body if call.op == "philox"}
     others = {
@@ -61,7 +66,8 @@ def _parametrized(tasks: Tasks, item: schema.Kernel) -> tuple[tuple[schema.Call,
     for position in sorted(streams - others):
         call = body[position] if position >= 0 else None
         if call is not None and call.op == "literal":
-            body[position] = schema.Call(op="size", dtype="int64", value=tasks.parameter(len(parameters)))
+            name = tasks.parameter(known + len(parameters))
+            body[position] = schema.Call(op="size", dtype="int64", value=name)
             parameters.append(int(call.value or 0))
     return tuple(body), tuple(parameters)
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from lazyflow.runtime.backends.cpu.driver import TaskWord
 from lazyflow.runtime.backends.cpu.natives import OWN, TILED
 from lazyflow.runtime.backends.cpu.products import TILES_AT, tiles
+from lazyflow.runtime.backends.cpu.sizes import Sizing, value_of
 from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
-from lazyflow.runtime.dimensions import Size, evaluate, named
+from lazyflow.runtime.dimensions import Size, named
 
 Words: TypeAlias = NDArray[np.int64]
 
@@ -24,7 +25,7 @@ class _Column:
     """Sizes, those that are numbers filled in once."""
 
     def __init__(self) -> None:
-        self.sizes: list[Size] = []
+        self.sizes: list[Sizing] = []
 
     def finish(self) -> None:
         """No further sizes come."""
@@ -36,7 +37,7 @@ class _Column:
         """All of them, for given values of the dimensions."""
         words = self.known.copy()
         for place, size in self.open:
-            words[place] = evaluate(size, values)
+            words[place] = value_of(size, values)
         return words
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.kernel import KernelFunction
 from lazyflow.runtime.backends.cpu.nest import Read, as_size, make_nest, work
+from lazyflow.runtime.backends.cpu.sizes import Sizing, within
 from lazyflow.runtime.backends.cpu.writer import Writer
 from lazyflow.runtime.dimensions import Size, elements
 from lazyflow.runtime.dtypes import DType
@@ -44,11 +45,11 @@ class Task:
 
     function: str
     args: tuple[Address, ...]
-    extent: Size = 1
-    work: Size = 0
+    extent: Sizing = 1
+    work: Sizing = 0
     granule: int = 1
     numbers: tuple[Size, ...] = ()
-    parameters: tuple[int, ...] = ()
+    parameters: tuple[Sizing, ...] = ()
     when: int | None = None
     number: int = 0
 
@@ -57,8 +58,8 @@ class Shared(NamedTuple):
     """A function of a module: its name, the range of its first loop, its work and its granule."""
 
     name: str
-    extent: Size = 1
-    work: Size = 0
+    extent: Sizing = 1
+    work: Sizing = 0
     granule: int = 1
 
 
@@ -174,29 +175,39 @@ class Tasks:
         """The name under which a nest finds a parameter of its task."""
         return f"{self._prefix}{number}"
 
-    def add_nest(self, kernel: schema.Kernel, late: bool, parameters: tuple[int, ...] = ()) -> None:
+    def add_nest(
+        self,
+        kernel: schema.Kernel,
+        late: bool,
+        parameters: tuple[Sizing, ...] = (),
+        block: schema.Extent | None = None,
+    ) -> None:
         """Call the function of a kernel.
 
         Args:
             kernel: The kernel.
             late: Whether a write may touch memory that it reads.
-            parameters: The values of the sizes that its body knows by the names of parameters.
+            parameters: The values of the sizes that it knows by the names of parameters.
+            block: See ``Nest``.
         """
         accesses = [*kernel.reads, *(write.to for write in kernel.writes)]
         targets = [write.to for write in kernel.writes]
         results = [write.value for write in kernel.writes]
         shapes = tuple((self.dtype(a), a.strides) for a in accesses)
         names = (*self.program.dimensions, *map(self.parameter, range(len(parameters))))
-        key = (kernel.space, kernel.inner, shapes, kernel.body, tuple(results), late, names)
+        key = (kernel.space, kernel.inner, shapes, kernel.body, tuple(results), late, names, block)
         reads, writes = [self.read(a) for a in kernel.reads], [self.read(a) for a in targets]
 
         def describe(name: str) -> tuple[Shared, Callable[[], Written]]:
-            nest = make_nest(kernel.space, kernel.inner, reads, writes, kernel.body, results)
+            size = None if block is None else as_size(block)
+            nest = make_nest(kernel.space, kernel.inner, reads, writes, kernel.body, results, size)
             function = KernelFunction(nest, names, late)
             shared = Shared(name, function.range, work(nest), function.granule)
             return shared, lambda: Written(function.entry(name), function.writer, shared)
 
         shared = self.module.function(key, describe)
+        known = dict(zip(names[len(self.program.dimensions) :], parameters, strict=True))
+        shared = shared._replace(extent=within(shared.extent, known), work=within(shared.work, known))
         plain = self.current
         if parameters:
             self.current = replace(plain, parameters=parameters)

@@ -180,6 +180,10 @@ class Writer:
         rest = self.let(f"urem i64 {count}, {step}")
         return self.let(f"sub i64 {stop}, {rest}")
 
+    def extreme(self, which: str, a: str, b: str) -> str:
+        """The "smin" or the "smax" of two i64."""
+        return self.call("i64", f"llvm.{which}.i64", f"i64 {a}", f"i64 {b}")
+
     def argument(self, number: int) -> str:
         """An address that the function is given; read in the first block, and so known everywhere."""
         if number not in self._arguments:
