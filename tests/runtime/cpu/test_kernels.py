@@ -194,7 +194,7 @@ def test_extremes_mind_nan_wherever_it_stands(columns, op, dtype):
     x, y = p.feed("x", ("batch", 37), dtype), p.arena((37 if columns else "batch",), dtype)
     read = x.access((1, 37)) if columns else x
     space = (37, "batch") if columns else ("batch", 37)
-    p.kernel([read], [call(op, 0)], [(1, y.access((1, 0)))], space=space, inner=1)
+    p.kernel([read], [call(op, 0, dtype=dtype)], [(1, y.access((1, 0)))], space=space, inner=1)
     p.fetch("y", y)
     values = normal(37, 37, dtype=dtype)
     values[np.arange(36), np.arange(36)] = [np.nan, np.inf, -np.inf, -np.nan] * 9
