@@ -84,7 +84,8 @@ class Session:
         """
         placeholders = (isinstance(program, str) and self._programs.get(program)) or self._program(program)
         backend = self.backend
-        self._acquire()
+        if not self._lock.acquire(False):
+            raise _busy()
         try:
             ready = self._ready.get(program) if feeds is None and not named else None
             arrays, sizes = ready or self._read(program, placeholders, feeds, named)
@@ -286,18 +287,10 @@ class Session:
         """
         self.load_state_dict(read_checkpoint(path), strict)
 
-    def _acquire(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise SessionBusyError(
-                message(
-                    "session: it is running, and cannot be used until that run has ended",
-                    hint="use one session per thread: plan.session() as often as needed",
-                )
-            )
-
     @contextmanager
     def _use(self) -> Iterator[None]:
-        self._acquire()
+        if not self._lock.acquire(False):
+            raise _busy()
         try:
             yield
         finally:
@@ -343,6 +336,13 @@ class Session:
         for feeds in found:
             feeds.check_bound(name, array)
         self._bound[name] = array
+
+
+def _busy() -> SessionBusyError:
+    headline = "session: it is running, and cannot be used until that run has ended"
+    return SessionBusyError(
+        message(headline, hint="use one session per thread: plan.session() as often as needed")
+    )
 
 
 @contextmanager

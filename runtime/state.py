@@ -76,9 +76,10 @@ class State:
         return self.rows[name]
 
     def overlaps(self, array: Array) -> bool:
-        """Whether the array may share memory with a variable."""
-        if np.may_share_memory(array, self.block):
-            return True
+        """Whether a caller's array may share memory with a variable.
+
+        Only with one that is bound: of the others, callers have copies.
+        """
         return bool(self._bound) and any(np.may_share_memory(array, b) for b in self._bound.values())
 
     def bind(self, name: str, array: object) -> None:

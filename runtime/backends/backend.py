@@ -15,16 +15,13 @@ from lazyflow.runtime.errors import OutOfRangeError, message
 
 Array: TypeAlias = NDArray[Any]
 
+Outcome: TypeAlias = tuple[
+    dict[str, Array], list[str]
+]  # a fresh array per fetch; the lines that were printed
+
 ALIGNMENT = 64
 HUGE_PAGE = 1 << 21
 _LARGE = 2 * HUGE_PAGE
-
-
-class Outcome(NamedTuple):
-    """What a run gave: a fresh array per fetch, and the lines that it printed."""
-
-    fetches: dict[str, Array]
-    lines: list[str]
 
 
 class Bound(dict[str, Array]):

@@ -78,7 +78,7 @@ class NumpyBackend:
             instruction = binding.program.instructions[index]
             if isinstance(instruction, schema.Print) and self._says(instruction, (program, index), value):
                 lines.append(formatted(instruction.text, value))
-        return Outcome(fetches, lines)
+        return fetches, lines
 
     def run_steps(self, program: str, steps: Steps, every: bool) -> Ran:
         """Run one step."""

@@ -74,6 +74,7 @@ class Binding:
         filled.place(self._bases(natives))
         self._patches = filled.patches(self._fed)
         self._feeds = np.zeros(max(1, len(self._fed)), np.int64)
+        self._fed_words = self._feeds.data  # numpy takes longer to set an element
         self._jobs = np.stack([self._make_job(natives)] * 2)
         self.job, self.many = address(self._jobs[0]), address(self._jobs[1])
         fed = set(self._fed)
@@ -161,7 +162,7 @@ class Binding:
             return
         self._kept = None
         for position, name in enumerate(self._names):
-            self._feeds[position] = address(feeds[name])
+            self._fed_words[position] = address(feeds[name])
         self._kept = feeds if isinstance(feeds, Bound) else None
 
     def feed_steps(self, steps: Steps, every: bool) -> dict[str, Array]:

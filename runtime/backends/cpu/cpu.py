@@ -142,7 +142,7 @@ class CpuBackend:
             binding.explain(self.document, status - 1, feeds)
         if self._guarded:
             binding.copy_out()
-        return Outcome(binding.fetch(feeds), self._lines(binding) if binding.prints else [])
+        return binding.fetch(feeds), self._lines(binding) if binding.prints else []
 
     def run_steps(self, program: str, steps: Steps, every: bool) -> Ran:
         """Run a program several times, until some 40 ms have gone by."""
@@ -173,7 +173,7 @@ class CpuBackend:
         return lines
 
     def _bind(self, name: str, sizes: Mapping[str, int]) -> Binding:
-        key = (name, tuple(sizes.items())) if len(sizes) < 2 else (name, tuple(sorted(sizes.items())))
+        key = (name, *sizes.items())
         binding = self._bindings.get(key)
         if binding is not None:
             return binding
