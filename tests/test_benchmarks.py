@@ -1,0 +1,37 @@
+"""The benchmark of training steps runs, with whichever peers there are."""
+
+import subprocess
+import sys
+
+import pytest
+
+from repository import ROOT
+
+
+def rows(*arguments):
+    """The first cells of the rows that the program prints, and all of it."""
+    command = [sys.executable, ROOT / "benchmarks" / "training.py", "--rounds", "1", "--seconds", "0.001"]
+    command += ["--threads", "1", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT.anchor)
+    assert result.returncode == 0, result.stderr
+    lines = [line.split("|") for line in result.stdout.splitlines() if line.startswith("| ")]
+    return [cells[1].strip() for cells in lines if cells[1].strip()], result.stdout
+
+
+@pytest.mark.parametrize(
+    ("work", "expected"),
+    [
+        ("logistic", ["lazyflow run", "lazyflow run_many", "numpy by hand"]),
+        ("MLP 784-128", ["lazyflow run", "lazyflow products", "numpy products"]),
+        ("two", ["lazyflow run", "lazyflow products", "numpy products"]),
+    ],
+)
+def test_steps_are_timed_in_each_way(work, expected):
+    found, text = rows("--works", work, "--peers", "lazyflow", "numpy")
+    assert found == expected, text
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be_missing():
+    found, text = rows("--works", "logistic", "--peers", "oneflow")
+    assert found == ["lazyflow run", "lazyflow run_many"]
+    assert "oneflow: No module named 'oneflow'" in text
