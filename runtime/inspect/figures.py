@@ -73,8 +73,8 @@ class ProgramSummary:
         instructions: Its instructions, in order.
         peak_bytes: What the plan's buffers take: all memory besides feeds, variables and constants. Where
             dimensions are open, without what rounds the parts up to 64 bytes.
-        scratch_bytes: What the arena of the cpu backend holds besides, so that threads can share large sums,
-            and half types can be summed in float32.
+        scratch_bytes: What the arena of the cpu backend holds besides, so that threads can share large sums
+            and the gradients of tables.
         lower_bound: Bytes alive at once, below which no placement can go: the largest of these.
     """
 

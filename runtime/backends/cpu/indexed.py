@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.lanes import apply, from_stored
 from lazyflow.runtime.backends.cpu.nest import LANES, Read, as_size, contiguous
+from lazyflow.runtime.backends.cpu.scatter import add_rows, moves_rows
 from lazyflow.runtime.backends.cpu.sizes import Sizes
 from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks, Written
 from lazyflow.runtime.backends.cpu.writer import STORED, Writer, definition, is_unsigned, vector
@@ -51,8 +52,9 @@ class IndexFunction:
 
     def describe(self, name: str) -> tuple[Shared, Callable[[], Written]]:
         """What callers need to know of the function, and its text when it is asked for."""
-        # sums into one place have one order, so that one thread makes them
-        alone = isinstance(self.item, schema.ScatterAdd) or not self._looped
+        # sums into one place have one order: one thread makes them, but where the first loop moves the place
+        still = isinstance(self.item, schema.ScatterAdd) and self.reads[0].strides[:1] == [0]
+        alone = still or not self._looped
         moved = elements(as_size(e) for e in self.item.space)
         shared = Shared(name, 1 if alone else self._looped[0], moved * 4)
         return shared, lambda: self._written(shared)
@@ -144,6 +146,9 @@ def add_indexed(tasks: Tasks, item: schema.Gather | schema.ScatterAdd | schema.C
 
 def add_scatter(tasks: Tasks, item: schema.ScatterAdd) -> None:
     """Zero the table, then add to it. Half types are summed in float32, in a table of its own."""
+    if moves_rows(item):
+        add_rows(tasks, item)
+        return
     dtype = tasks.dtype(item.table)
     moving = [axis for axis, stride in enumerate(item.table.strides) if stride != 0]
     space = (item.axis_size, *(item.space[axis] for axis in moving))

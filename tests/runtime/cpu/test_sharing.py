@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 import lazyflow as lf
 from documents import Program, call, contiguous, literal, plan
+from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu import blocks, bodies, partial, table
 from lazyflow.runtime.backends.cpu.driver import TaskWord
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.table import Table
 from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.errors import OutOfRangeError
 
 COUNTS = (1, 2, 3, 4, 8)
+ORIGINS = (schema.Origin(name="tokens", location="model.py:7"),)
 NAMES = ("a", "b", "c", "d")
 
 
@@ -55,7 +58,7 @@ def chunks(program, sizes=None):
 
 def outcome(program, feeds):
     """The fetches of a run, which are the same bits for any number of threads."""
-    session = plan(program).session("cpu")
+    session = plan(program, origins=ORIGINS).session("cpu")
     runs = []
     for threads in COUNTS:
         lf.set_num_threads(threads)
@@ -68,7 +71,7 @@ def outcome(program, feeds):
 def check(program, feeds, rtol=0.0, atol=0.0):
     """The same, and what the numpy backend computes."""
     found = outcome(program, feeds)
-    expected = plan(program).session("numpy").run("main", dict(feeds))
+    expected = plan(program, origins=ORIGINS).session("numpy").run("main", dict(feeds))
     for name, array in expected.items():
         one, other = (x.astype(np.float64) for x in (found[name], array))
         np.testing.assert_allclose(one, other, rtol, atol, err_msg=name)
@@ -231,3 +234,74 @@ def test_large_reductions_are_shared(shape, axes, names):
 @pytest.mark.parametrize("names", [(), (0,), (0, 1)])
 def test_small_reduction_of_named_sizes_is_one_block(names):
     assert chunks(reduction((32, 10), (0,), names), {"a": 32, "b": 10}) == [1] * (2 if names else 1)
+
+
+# --- scatter_add ------------------------------------------------------------------------------------------
+
+
+def embedding_gradient(rows, width, dtype="float32", index="int64", dimensions=("a", "b")):
+    """Rows of a source, one per index of two axes, added into a table."""
+    p = Program(dimensions=dimensions)
+    source, at = p.feed("source", ("a", "b", width), dtype), p.feed("at", ("a", "b"), index)
+    y = p.arena((rows, width), dtype)
+    item = schema.ScatterAdd(
+        space=("a", "b", width),
+        axis_size=rows,
+        axis_stride=width,
+        table=y.access((0, 0, 1)),
+        index=at.access((*at.strides, 0)),
+        source=source.access(),
+        origin=(0,),
+    )
+    p.add(item)
+    p.fetch("y", y)
+    return p
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32"])
+@pytest.mark.parametrize("width", [8, 16, 64, 100])
+def test_rows_are_added_in_order_by_any_number_of_threads(width, dtype, small_work):
+    p = embedding_gradient(37, width, dtype, "int32" if width == 8 else "int64")
+    at = np.random.default_rng(width).integers(0, 30, (7, 41)).astype("int32" if width == 8 else "int64")
+    source = (10 * normal(7, 41, width)).astype(dtypes.ALL[dtype])
+    found = check(p, {"source": source, "at": at})["y"]
+    assert not found[30:].any()
+    sort, total = chunks(p, {"a": 7, "b": 41})
+    assert sort == 1
+    assert total > 4
+
+
+def test_rows_of_a_named_width_are_added():
+    p = embedding_gradient(5, "c", dimensions=("a", "b", "c"))
+    check(p, {"source": normal(3, 4, 19), "at": np.arange(12).reshape(3, 4) % 5})
+
+
+@pytest.mark.parametrize("bad", [-1, 37])
+def test_the_first_index_out_of_range_is_told_whoever_finds_it(bad, small_work):
+    at = np.zeros((7, 41), np.int64)
+    at[3, 5], at[6, 1] = bad, 99
+    session = plan(embedding_gradient(37, 64), origins=ORIGINS).session("cpu")
+    for threads in COUNTS:
+        lf.set_num_threads(threads)
+        with pytest.raises(OutOfRangeError, match=f"index {bad} is outside"):
+            session.run("main", source=normal(7, 41, 64), at=at)
+
+
+def test_threads_share_rows_that_each_add_to_their_own(small_work):
+    p = Program(dimensions=("a",))
+    source, at = p.feed("source", ("a", 9)), p.feed("at", ("a", 9), "int64")
+    y = p.arena(("a", 5))
+    item = schema.ScatterAdd(
+        space=("a", 9),
+        axis_size=5,
+        axis_stride=1,
+        table=y.access((5, 0)),
+        index=at.access(),
+        source=source.access(),
+        origin=(0,),
+    )
+    p.add(item)
+    p.fetch("y", y)
+    at = np.random.default_rng(0).integers(0, 5, (300, 9))
+    check(p, {"source": normal(300, 9), "at": at})
+    assert chunks(p, {"a": 300})[-1] > 4
