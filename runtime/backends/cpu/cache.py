@@ -72,16 +72,21 @@ class Cache:
             self._shrink(path)
 
     def _shrink(self, newest: Path) -> None:
+        with os.scandir(self.folder) as entries:  # thousands, in time; a Path of each would take longer
+            found = list(entries)
         # under the lock, so what is still called partial was left by a process that ended
-        for partial in self.folder.glob("*.partial"):
-            partial.unlink(missing_ok=True)
-        files = [(path, path.stat()) for path in self.folder.glob(f"*{_SUFFIX}")]
+        for entry in found:
+            if entry.name.endswith(".partial"):
+                Path(entry).unlink(missing_ok=True)
+        files = [(entry, entry.stat()) for entry in found if entry.name.endswith(_SUFFIX)]
         total = sum(status.st_size for _, status in files)
-        for path, status in sorted(files, key=lambda file: file[1].st_mtime_ns):
+        if total <= self.most_bytes:
+            return
+        for entry, status in sorted(files, key=lambda file: file[1].st_mtime_ns):
             if total <= self.most_bytes:
                 break
-            if path != newest:
-                path.unlink(missing_ok=True)
+            if entry.name != newest.name:
+                Path(entry).unlink(missing_ok=True)
                 total -= status.st_size
 
 
