@@ -84,14 +84,14 @@ class Grouping:
         numbers = {unit: number for number, unit in enumerate(units)}
         successors = []
         for number, unit in enumerate(units):
-            users = dict.fromkeys(numbers[consumer.find()] for consumer in unit.consumers)
+            users = dict.fromkeys([numbers[consumer.find()] for consumer in unit.consumers])
             users.pop(number, None)
             successors.append(list(users))
         return [units[number] for number in stable_order([unit.first for unit in units], successors)]
 
     def _producers(self, values: Iterable[Value]) -> list[Unit]:
-        found = (self.unit_of(value) for value in values)
-        return list(dict.fromkeys(unit for unit in found if unit is not None))
+        found = [self.unit_of(value) for value in values]
+        return list(dict.fromkeys([unit for unit in found if unit is not None]))
 
     def _instruction(self, position: int, op: Op) -> None:
         producers = self._producers(op.inputs)
@@ -109,9 +109,10 @@ class Grouping:
     def _place(self, position: int, op: Op) -> None:
         """Add an op to the units of its inputs where it fits, or else to a new one."""
         reads = self.reads(op)
-        producers = self._producers(value for value, _ in reads)
-        phase = max((unit.phase for unit in producers), default=0)
-        fits = self._fits(op, reads, [u for u in producers if u.phase == phase]) if self._merge else []
+        owners = [self.unit_of(value) for value, _ in reads]
+        producers = list(dict.fromkeys([unit for unit in owners if unit is not None]))
+        phase = max([unit.phase for unit in producers], default=0)
+        fits = self._fits(op, reads, owners, phase) if self._merge else []
         joined = {fit.unit for fit in fits}
         fit = unite(fits, 1 + _highest(unit for unit in producers if unit not in joined))
         if fit is None:
@@ -156,11 +157,14 @@ class Grouping:
             if unit not in units[-FEW:]:
                 units.append(unit)
 
-    def _fits(self, op: Op, reads: Sequence[Use], units: Iterable[Unit]) -> list[Fit]:
-        """How the op lies in groups that compute its inputs, from the highest stage down."""
+    def _fits(self, op: Op, reads: Sequence[Use], owners: Sequence[Unit | None], phase: int) -> list[Fit]:
+        """How the op lies in groups of a phase that compute its inputs, from the highest stage down."""
+        used: dict[Unit, list[Use]] = {}
+        for use, unit in zip(reads, owners, strict=True):
+            if unit is not None and unit.phase == phase:
+                used.setdefault(unit, []).append(use)
         fits = []
-        for unit in units:
-            uses = [(value, link) for value, link in reads if self.unit_of(value) is unit]
+        for unit, uses in used.items():
             if len(unit.ops) >= LARGEST_GROUP or any(value not in unit.axes for value, _ in uses):
                 continue
             if op.primitive.reduction:
@@ -197,7 +201,7 @@ def domain_reads(unit: Unit, op: Op, reads: Iterable[Use]) -> list[Use]:
 
 
 def _highest(units: Iterable[Unit]) -> int:
-    return max((unit.stage for unit in units), default=0)
+    return max([unit.stage for unit in units], default=0)
 
 
 def _alone(op: Op, unit: Unit) -> Fit:
