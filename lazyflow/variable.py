@@ -45,7 +45,7 @@ class Variable(Tensor):
         trainable: Whether optimizers update it (a Parameter).
     """
 
-    __slots__ = ("_shape", "_start", "ir", "naming", "owner")
+    __slots__ = ("_shape", "_start", "adopted", "ir", "naming", "owner")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Variable(Tensor):
         start, self._shape, found = _initial(initial, shape, dtype)
         self.naming: Callable[[], str] | None = None if name is None else lambda: name
         self.owner: object = None
+        self.adopted = False  # whether a graph uses it
         self.ir = ir.Variable(name or "", self._shape, found, trainable, location=user_line())
         self._start_from(start)
 
@@ -81,11 +82,9 @@ class Variable(Tensor):
     @property
     def value(self) -> Value:
         """The value before the run, in the graph that adopted the variable."""
-        try:
-            return self._value
-        except AttributeError:
+        if not self.adopted:
             self._adopt(current_graph("use of a Variable"))
-            return self._value
+        return self._value
 
     def _adopt(self, graph: GraphContext) -> None:
         if graph.is_rule:
@@ -99,16 +98,13 @@ class Variable(Tensor):
         op = make(primitives.variable, (), {"variable": self.ir}, (Origin(self.name, self.ir.location),))
         self._value = graph.append(op).output
         self.graph = graph
+        self.adopted = True
         graph.variables[self.ir] = self
-
-    @property
-    def adopted(self) -> bool:
-        """Whether a graph uses it."""
-        return hasattr(self, "_value")
 
     def release(self) -> None:
         """Let another graph adopt it: for the maker of a graph to which nothing is appended any more."""
         del self._value, self.graph
+        self.adopted = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -306,6 +302,8 @@ def _default_dtype(number: bool | int | float) -> DType:
 
 
 def _static(shape: Any) -> tuple[int, ...]:
+    if type(shape) is tuple and all(type(size) is int and size > 0 for size in shape):
+        return shape  # the usual one
     sizes = as_shape(shape, "Variable")
     if not all(isinstance(size, int) for size in sizes):
         raise ShapeError(f"Variable: shape {show(sizes)} is not static; a stored value has one size")

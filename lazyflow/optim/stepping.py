@@ -36,6 +36,7 @@ class Stepping(Updatable, ABC):
         self._steps: dict[ProgramContext, Step] = {}
         self._scheduled_in: dict[ProgramContext, str] = {}
 
+    @uncollected()
     def step(
         self,
         gradients: Mapping[Parameter, Tensor] | None = None,
@@ -87,7 +88,7 @@ class Stepping(Updatable, ABC):
         for step in self._steps.values():
             recipe.check_beside(step.recipe, self.name)
         self._check_parameters(program, found, recipe)
-        with graph.scoped(self.name), uncollected():
+        with graph.scoped(self.name):
             self._append(Step(self, graph, program, recipe, found, found))
         if gradients is None:
             program.taken_at.update(dict.fromkeys((p.ir for p in found), recipe.location))
