@@ -70,6 +70,11 @@ def test_training_touches_nothing_outside_of_its_buffers():
     assert (found.returncode, found.stdout) == (0, "whole\n"), found.stderr
 
 
+def test_no_kind_of_instruction_touches_anything_outside_of_its_buffers():
+    found = in_guarded_memory(Path(__file__).with_name("variety.py").read_text())
+    assert (found.returncode, found.stdout) == (0, "whole\n"), found.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pages are guarded by mprotect")
 @pytest.mark.parametrize("offset", [0, 1, -2000])
 def test_guard_pages_catch_one_element_too_far(offset):

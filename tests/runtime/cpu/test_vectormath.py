@@ -100,6 +100,21 @@ def test_error_is_about_half_a_unit_over_sampled_bit_patterns(name, functions):
     assert max(worst(name, functions[name], x) for x in patterns(1009)) < BOUND
 
 
+def every(low, high):
+    """All float32 of either sign from one magnitude to another, in parts."""
+    first, last = np.array([low, high], np.float32).view(np.uint32).tolist()
+    for sign in (0, 1 << 31):
+        for part in range(first, last, 1 << 22):
+            yield np.arange(part | sign, part + (1 << 22) | sign, dtype=np.uint32).view(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FLOAT32)
+def test_error_is_about_half_a_unit_over_every_float32_of_usual_magnitude(name, functions):
+    # most functions of smaller ones are nearly linear, and of larger ones at their limit
+    assert max(worst(name, functions[name], x) for x in every(2.0**-14, 128.0)) < BOUND
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FLOAT32)
 def test_error_is_about_half_a_unit_over_many_bit_patterns(name, functions):
