@@ -17,7 +17,16 @@ LOG2_E = 1.0 / math.log(2.0)
 ROUND = 1.5 * 2.0**52  # adding it rounds to an integer, which then stands in the low bits
 BIG_ANGLE = 1e5
 
-EXPM1 = [1.0 / math.factorial(i) for i in range(1, 10)]  # of r, times r: |r| <= log(2) / 2
+# expm1(r) / r for |r| <= log(2) / 2: the Chebyshev interpolant of degree 6
+EXPM1 = [
+    1.0,
+    0.5000000047118,
+    0.16666666719,
+    0.04166635289677,
+    0.008333298483183,
+    0.001394110843397,
+    0.0001989927429756,
+]
 ATANH = [2.0 / (2 * i + 1) for i in range(7)]  # of f * f, times f: f = (m - 1) / (m + 1)
 SINE = [(-1.0) ** i / math.factorial(2 * i + 1) for i in range(7)]  # of r * r, times r: |r| <= pi / 4
 COSINE = [(-1.0) ** i / math.factorial(2 * i) for i in range(7)]  # of r * r
@@ -126,7 +135,7 @@ def _keep_nan(m: Reals, x: str, result: str) -> str:
 
 def _exp(m: Reals, x: str) -> str:
     scale, q = _expm1_parts(m, x)
-    return _keep_nan(m, x, m.multiply_add(scale, q, scale))
+    return m.multiply_add(scale, q, scale)
 
 
 def _expm1_of(m: Reals, x: str) -> str:
@@ -136,7 +145,7 @@ def _expm1_of(m: Reals, x: str) -> str:
 
 def _expm1(m: Reals, x: str) -> str:
     tiny = m.op("fcmp oeq", x, 0.0)  # keeps the sign of zero
-    return m.select(tiny, x, _keep_nan(m, x, _expm1_of(m, x)))
+    return m.select(tiny, x, _expm1_of(m, x))
 
 
 def _log_of(m: Reals, x: str) -> str:
@@ -172,7 +181,7 @@ def _tanh(m: Reals, x: str) -> str:
     magnitude = m.intrinsic("fabs", x)
     magnitude = m.select(m.op("fcmp ogt", magnitude, 20.0), 20.0, magnitude)
     t = _expm1_of(m, m.op("fmul", magnitude, 2.0))
-    return _keep_nan(m, x, m.intrinsic("copysign", m.op("fdiv", t, m.op("fadd", t, 2.0)), x))
+    return m.intrinsic("copysign", m.op("fdiv", t, m.op("fadd", t, 2.0)), x)
 
 
 def _erf(m: Reals, x: str) -> str:
