@@ -172,6 +172,32 @@ def test_a_batch_reads_a_copy_of_what_another_of_its_segments_assigns():
 # --- failures and effects ---------------------------------------------------------------------------------
 
 
+def test_a_reader_of_two_old_values_beside_a_new_one_reads_copies_of_both():
+    text = """
+        body both
+          %0 = placeholder name=a : float32[n]
+          %1 = placeholder name=b : float32[n]
+          %2 = placeholder name=g : float32[n]
+          %3 = add %0 %2 : float32[n]
+          %4 = sub %1 %2 : float32[n]
+          fetch a = %3
+          fetch b = %4
+        end
+        var name=a trainable=True initial=0 : float32[2]
+        var name=b trainable=False initial=0 : float32[2]
+        var name=group trainable=False initial=0 : int32[]
+        %a = variable name=a : float32[2]
+        %b = variable name=b : float32[2]
+        %g = placeholder name=g : float32[2]
+        %group = variable name=group : int32[]
+        %na, %nb = update body=both variables=(a, b) elements=1 %g %group : float32[2], float32[2]
+        %1 = mul %na %a : float32[2]
+        %2 = mul %1 %b : float32[2]
+        fetch y = %2"""
+    fetches, _ = run(text, {"g": np.float32([1, 2])}, {"a": np.float32([3, 4]), "b": np.float32([5, 6])})
+    np.testing.assert_array_equal(fetches["y"], [60, 144])
+
+
 def test_what_can_fail_comes_before_every_effect():
     graph = ordered("""
         %0 = placeholder name=x : float32[4]
