@@ -1,6 +1,7 @@
 """A program for guarded memory (see test_memory): instructions of every kind, at sizes around the lanes."""
 
 import numpy as np
+
 import lazyflow as lf
 from lazyflow import nn, optim
 
