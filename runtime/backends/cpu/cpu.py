@@ -19,11 +19,12 @@ from lazyflow.runtime.backends.cpu.cache import Cache
 from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
 from lazyflow.runtime.backends.cpu.guard import guarded_mode
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Engine, Machine, module_text
-from lazyflow.runtime.backends.cpu.natives import TILED, product_text
+from lazyflow.runtime.backends.cpu.natives import product_text
 from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.table import Table, address
 from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.backends.cpu.tiling import PRODUCT
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.threads import get_num_threads
 
@@ -52,8 +53,8 @@ class Host:
 
     def function(self, name: str) -> int | None:
         """The address of a function that all programs share; None where there is none of that name."""
-        if name not in self._functions and name.startswith(TILED):
-            engine = self.load(name, lambda: product_text(name) + ATTRIBUTES)
+        if name not in self._functions and name.startswith(PRODUCT):
+            engine = self.load(name, lambda: product_text(name, self.machine.bits) + ATTRIBUTES)
             self._engines.append(engine)
             self._functions[name] = engine.get_function_address(name)
         return self._functions.get(name)
@@ -114,7 +115,7 @@ class CpuBackend:
         self._printed: dict[tuple[str, int], bytes] = {}
 
     def _prepare(self) -> dict[str, Table]:
-        module = Module(self.host.machine.wide)
+        module = Module(self.host.machine.bits)
         tasks = {program.name: program_tasks(program, module) for program in self.document.programs}
         self._engine = self.host.load(repr(module.keys), lambda: module_text(module.written()))
         functions: dict[str, int] = {}

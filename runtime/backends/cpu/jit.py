@@ -66,9 +66,10 @@ class Machine:
         self._target = llvm.Target.from_default_triple()
 
     @property
-    def wide(self) -> bool:
-        """Whether there are 32 registers of 16 lanes of float32."""
-        return "+avx512f" in self.features.split(",")
+    def bits(self) -> int:
+        """Of the registers that our own matrix products use, or 0: 32 of AVX-512, or 16 of AVX2 with FMA."""
+        has = {feature[1:] for feature in self.features.split(",") if feature.startswith("+")}
+        return 512 if "avx512f" in has else 256 if {"avx2", "fma"} <= has else 0
 
     def _target_machine(self) -> llvm.TargetMachine:
         """A new one for each engine, which owns it and frees it."""

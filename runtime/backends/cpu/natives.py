@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lazyflow.runtime.backends.cpu.gemm import gemm_text
+from lazyflow.runtime.backends.cpu.gemm import BYTES, Registers, address_at, gemm_functions
+from lazyflow.runtime.backends.cpu.tiling import PRODUCT, ProductWord, Way
 from lazyflow.runtime.backends.cpu.writer import Writer, definition
 
-TILED = "lazyflow.product."  # how the names of functions begin that work on tiles; then a dtype, for BLAS
-OWN = f"{TILED}own"  # works without BLAS
-KNOWN = 18  # numbers of a product before those of its batch's axes; see ``products``
+_STEPS = (
+    ProductWord.K,
+    ProductWord.A_ROW,
+    ProductWord.A_COL,
+    ProductWord.B_ROW,
+    ProductWord.B_COL,
+    ProductWord.C_ROW,
+)
 
 
 def natives_text() -> str:
@@ -18,12 +24,17 @@ def natives_text() -> str:
     return f"{_flag()}\n{_check_groups()}"
 
 
-def product_text(name: str) -> str:
-    """The definition of a function of products; each a module of its own: few programs need all."""
-    if name == OWN:
-        return f"{gemm_text()}\n{_own_product()}"
-    dtype = name.removeprefix(TILED)
-    return _product(dtype, {"float32": "float", "float64": "double"}[dtype])
+def product_text(name: str, bits: int) -> str:
+    """The definition of a function of products; each a module of its own: few programs need all.
+
+    Args:
+        name: As ``product_name`` gives it.
+        bits: Of the registers that our own products use.
+    """
+    way, type_ = name.removeprefix(PRODUCT).split(".")
+    writer = _product(Way[way.upper()], type_)
+    own, declarations = ([], set[str]()) if way == "blas" else gemm_functions(Registers.of(type_, bits))
+    return "\n".join([*sorted(declarations | writer.declarations), *own, definition(name, writer)])
 
 
 def _flag() -> str:
@@ -48,74 +59,71 @@ def _check_groups() -> str:
     return definition("lazyflow.check_groups", writer)
 
 
-def _product(dtype: str, type_: str) -> str:
-    """Tiles of matrix products, by BLAS; its range is that of the tiles of all matrices of a batch."""
+def _product(way: Way, type_: str) -> Writer:
+    """Tiles of matrix products; its range is that of the tiles of all matrices of a batch."""
     writer = Writer()
-    known = [writer.element(writer.argument(0), "i64", "0", i) for i in range(KNOWN)]
-    places = _constants(writer, type_, known)
-    with _tiles(writer, known) as (pointers, m, n):
-        for name, size in (("m", m), ("n", n)):
-            writer.line(f"store i32 {writer.let(f'trunc i64 {size} to i32')}, ptr {places[name]}")
-        a, b, out = pointers
-        order = ["flag_b", "flag_a", "n", "m", "k", "one", b, "ldb", a, "lda", "zero", out, "ldc"]
-        given = ", ".join(f"ptr {places.get(name, name)}" for name in order)
-        writer.line(f"call void {writer.argument(4)}({given})")
+    known = [writer.element(writer.argument(0), "i64", "0", word) for word in range(ProductWord.SIZE)]
+    chosen = writer.let(f"icmp eq i64 {known[ProductWord.OWN]}, 1")
+    places = {} if way == Way.OWN else _constants(writer, type_, known)
+    with _tiles(writer, known, BYTES[type_]) as (pointers, m, n):
+        if way != Way.BLAS:
+            with writer.branch("true" if way == Way.OWN else chosen):
+                steps = [m, n, *(known[word] for word in _STEPS)]
+                given = [f"ptr {pointer}" for pointer in pointers] + [f"i64 {step}" for step in steps]
+                writer.line(f"call void @lazyflow.tile.{type_}({', '.join(given)})")
+        if way != Way.OWN:
+            with writer.branch("true" if way == Way.BLAS else writer.let(f"xor i1 {chosen}, true")):
+                _call_blas(writer, places, pointers, m, n)
     writer.line("ret i64 0")
-    return definition(f"{TILED}{dtype}", writer)
+    return writer
 
 
-def _own_product() -> str:
-    """The same of float32 without BLAS; see ``gemm``."""
-    writer = Writer()
-    known = [writer.element(writer.argument(0), "i64", "0", i) for i in range(KNOWN)]
-    with _tiles(writer, known) as (pointers, m, n):
-        sizes = [m, n, known[4], known[11], known[16], known[17], known[12], known[13]]
-        given = [f"ptr {pointer}" for pointer in pointers] + [f"i64 {size}" for size in sizes]
-        writer.line(f"call void @lazyflow.tile({', '.join(given)})")
-    writer.line("ret i64 0")
-    return definition(OWN, writer)
+def _call_blas(writer: Writer, places: dict[str, str], pointers: list[str], m: str, n: str) -> None:
+    for name, size in (("m", m), ("n", n)):
+        writer.line(f"store i32 {writer.let(f'trunc i64 {size} to i32')}, ptr {places[name]}")
+    a, b, out = pointers
+    order = ["flag_b", "flag_a", "n", "m", "k", "one", b, "ldb", a, "lda", "zero", out, "ldc"]
+    given = ", ".join(f"ptr {places.get(name, name)}" for name in order)
+    writer.line(f"call void {writer.argument(4)}({given})")
 
 
 @contextmanager
-def _tiles(writer: Writer, known: list[str]) -> Iterator[tuple[list[str], str, str]]:
+def _tiles(writer: Writer, known: list[str], nbytes: int) -> Iterator[tuple[list[str], str, str]]:
     """A loop over tiles: the addresses of a, b and the result, and the rows and columns of the tile."""
-    m, n, by_rows, tile, tiles = known[2], known[3], known[8], known[9], known[10]
-    rows = writer.let(f"icmp ne i64 {by_rows}, 0")
+    word = ProductWord
     with writer.loop("%begin", "%end") as index:
-        start = writer.let(f"mul i64 {writer.let(f'urem i64 {index}, {tiles}')}, {tile}")
-        whole = writer.let(f"select i1 {rows}, i64 {m}, i64 {n}")
-        left = writer.let(f"sub i64 {whole}, {start}")
-        short = writer.let(f"icmp slt i64 {left}, {tile}")
-        length = writer.let(f"select i1 {short}, i64 {left}, i64 {tile}")
-        steps = [
-            writer.let(f"select i1 {rows}, i64 {down}, i64 {along}")
-            for down, along in ((known[11], "0"), ("0", known[12]), (known[13], known[14]))
-        ]
-        moved = [writer.let(f"mul i64 {start}, {step}") for step in steps]
-        pointers = [
-            writer.let(f"getelementptr i8, ptr {writer.argument(1 + i)}, i64 {offset}")
-            for i, offset in enumerate(moved)
-        ]
-        matrix = writer.let(f"udiv i64 {index}, {tiles}")
-        found = _in_batch(writer, writer.argument(0), known[15], matrix, pointers)
-        height = writer.let(f"select i1 {rows}, i64 {length}, i64 {m}")
-        width = writer.let(f"select i1 {rows}, i64 {n}, i64 {length}")
-        yield found, height, width
+        matrix = writer.let(f"udiv i64 {index}, {known[word.TILES]}")
+        inside = writer.let(f"urem i64 {index}, {known[word.TILES]}")
+        starts, lengths = [], []
+        for op, tile, whole in (("udiv", word.TILE_M, word.M), ("urem", word.TILE_N, word.N)):
+            place = writer.let(f"{op} i64 {inside}, {known[word.ACROSS]}")
+            starts.append(writer.let(f"mul i64 {place}, {known[tile]}"))
+            left = writer.let(f"sub i64 {known[whole]}, {starts[-1]}")
+            lengths.append(writer.call("i64", "llvm.smin.i64", f"i64 {left}", f"i64 {known[tile]}"))
+        down, along = starts
+        moves = (
+            ((down, known[word.A_ROW]),),
+            ((along, known[word.B_COL]),),
+            ((down, known[word.C_ROW]), (along, str(nbytes))),
+        )
+        pointers = [address_at(writer, writer.argument(1 + i), *steps) for i, steps in enumerate(moves)]
+        found = _in_batch(writer, writer.argument(0), known[word.RANK], matrix, pointers)
+        yield found, lengths[0], lengths[1]
 
 
 def _constants(writer: Writer, type_: str, known: list[str]) -> dict[str, str]:
     """Memory for what BLAS takes by address."""
     places = {"m": writer.slot("i32"), "n": writer.slot("i32")}
-    for name, number, kind in (
-        ("flag_b", 0, "i8"),
-        ("flag_a", 1, "i8"),
-        ("k", 4, "i32"),
-        ("ldb", 5, "i32"),
-        ("lda", 6, "i32"),
-        ("ldc", 7, "i32"),
+    for name, word, kind in (
+        ("flag_b", ProductWord.FLAG_B, "i8"),
+        ("flag_a", ProductWord.FLAG_A, "i8"),
+        ("k", ProductWord.K, "i32"),
+        ("ldb", ProductWord.LEADING_B, "i32"),
+        ("lda", ProductWord.LEADING_A, "i32"),
+        ("ldc", ProductWord.LEADING_C, "i32"),
     ):
         places[name] = writer.slot(kind)
-        writer.line(f"store {kind} {writer.let(f'trunc i64 {known[number]} to {kind}')}, ptr {places[name]}")
+        writer.line(f"store {kind} {writer.let(f'trunc i64 {known[word]} to {kind}')}, ptr {places[name]}")
     for name, value in (("one", "1.0"), ("zero", "0.0")):
         places[name] = writer.slot(type_)
         writer.line(f"store {type_} {value}, ptr {places[name]}")
@@ -130,7 +138,7 @@ def _in_batch(writer: Writer, numbers: str, rank: str, matrix: str, pointers: li
         writer.line(f"store ptr {pointer}, ptr {slot}")
     writer.line(f"store i64 {matrix}, ptr {rest}")
     with writer.loop("0", rank) as axis:
-        row = writer.let(f"add i64 {writer.let(f'mul i64 {axis}, 4')}, {KNOWN}")
+        row = writer.let(f"add i64 {writer.let(f'mul i64 {axis}, 4')}, {ProductWord.SIZE}")
         extent = writer.element(numbers, "i64", row, 0)
         left = writer.let(f"load i64, ptr {rest}")
         place = writer.let(f"urem i64 {left}, {extent}")

@@ -7,18 +7,14 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.natives import OWN, TILED
 from lazyflow.runtime.backends.cpu.nest import as_size
 from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks
+from lazyflow.runtime.backends.cpu.tiling import ProductWord, Way, product_name
+from lazyflow.runtime.backends.cpu.writer import STORED
 from lazyflow.runtime.dimensions import Size, at_least, elements
 
 _GEMM = {dtypes.float32: 0, dtypes.float64: 1}  # which function of BLAS; see blas.NAMES
-_TILE_WORK = 1 << 21  # multiplications that are worth a thread
-_NARROW = 4  # columns of a result that would leave most lanes unused
-_TILES = 8  # at most, per matrix
-TILES_AT = 8  # where their numbers hold what ``tiles`` gives
-_NO_TILES = (1, 0, 1)  # until the sizes are known
-_GRANULE = 16  # rows or columns of a tile come in multiples of this
+_FASTEST = 512  # bits of registers with which our own float32 product is faster than BLAS at any size
 
 
 class _Operand(NamedTuple):
@@ -29,66 +25,62 @@ class _Operand(NamedTuple):
 
 
 def add_product(tasks: Tasks, item: schema.MatMul) -> None:
-    """Call BLAS for each tile of each matrix of the batch; see ``driver`` for the numbers that it takes."""
-    if item.out.strides[-1] != 1 and item.out.strides[-2] == 1:
-        item = _flipped(item)
-    m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
-    a, b, out = (_operand(item.a, m, k), _operand(item.b, k, n), _operand(item.out, m, n))
+    """Multiply tile by tile each pair of matrices of the batch; see ``tiling`` for the numbers of a task."""
+    if _lies_across(item):
+        item = _turned(item)
     dtype = tasks.dtype(item.out)
-    takes_blas = dtype in _GEMM and a is not None and b is not None and out is not None and not out.transposed
-    own = tasks.wide and dtype == dtypes.float32 and _fits_lanes(item)
-    if not own and not takes_blas:
+    m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
+    operands = [_operand(item.b, k, n), _operand(item.a, m, k), _operand(item.out, m, n)]
+    way = _way(tasks, item, operands) if dtype in _GEMM else None
+    if way is None:
         _add_nest(tasks, item)
         return
+    numbers: list[Size] = [0] * ProductWord.SIZE
+    word, size = ProductWord, dtype.itemsize
+    numbers[word.M : word.K + 1] = m, n, k
+    numbers[word.RANK] = len(item.batch)
     # BLAS counts columns first: the row-major product is the transposed product of the transposed operands
-    flags = [ord("T" if operand is not None and operand.transposed else "N") for operand in (b, a)]
-    leading = [1 if operand is None else operand.leading for operand in (b, a, out)]
-    numbers: list[Size] = [*flags, m, n, k, *leading, *_NO_TILES]
-    steps = [item.a.strides[-2], item.b.strides[-1], *item.out.strides[-2:]]
-    size = dtype.itemsize
-    numbers += [as_size(step) * size for step in steps]
-    numbers.append(len(item.batch))
-    numbers += [as_size(step) * size for step in (item.a.strides[-1], item.b.strides[-2])]
+    known = [operand or _Operand(False, 1) for operand in operands]
+    numbers[word.FLAG_B : word.FLAG_A + 1] = (ord("T" if each.transposed else "N") for each in known[:2])
+    numbers[word.LEADING_B : word.LEADING_C + 1] = (each.leading for each in known)
+    steps = [*item.a.strides[-2:], *item.b.strides[-2:], item.out.strides[-2]]
+    numbers[word.A_ROW : word.C_ROW + 1] = (as_size(step) * size for step in steps)
     for axis in reversed(range(len(item.batch))):
         numbers.append(as_size(item.batch[axis]))
         numbers += [as_size(access.strides[axis]) * size for access in (item.a, item.b, item.out)]
     args = [*map(tasks.address, (item.a, item.b, item.out)), (tasks.blas + _GEMM[dtype], 0)]
     batch = elements(as_size(e) for e in item.batch)
-    shared = Shared(OWN if own else f"{TILED}{dtype.name}", batch, batch * m * n * k)
+    shared = Shared(product_name(way, STORED[dtype]), batch, batch * m * n * k)
     tasks.add(shared, args, tuple(numbers))
 
 
-def _flipped(item: schema.MatMul) -> schema.MatMul:
-    """The same product as that of the transposed factors, whose result lies in rows."""
+def _way(tasks: Tasks, item: schema.MatMul, operands: list[_Operand | None]) -> Way | None:
+    """Who multiplies: None where neither BLAS nor our own product takes the layout."""
+    b, a, out = operands
+    blas = a is not None and b is not None and out is not None and not out.transposed
+    lanes = item.n == 1 or item.out.strides[-1] == 1
+    own = tasks.bits > 0 and lanes and (item.n == 1 or item.k == 1 or 1 in item.b.strides[-2:])
+    if own and blas:
+        fastest = tasks.bits >= _FASTEST and tasks.dtype(item.out) == dtypes.float32
+        return Way.OWN if fastest else Way.EITHER
+    return Way.OWN if own else Way.BLAS if blas else None
 
-    def transposed(access: schema.Access) -> schema.Access:
+
+def _lies_across(item: schema.MatMul) -> bool:
+    """Whether the result's columns are contiguous, or it is one column: better computed transposed."""
+    down, along = item.out.strides[-2:]
+    return down == 1 and item.m != 1 and (item.n == 1 or along != 1)
+
+
+def _turned(item: schema.MatMul) -> schema.MatMul:
+    """The transposed product."""
+
+    def across(access: schema.Access) -> schema.Access:
         *batch, down, along = access.strides
         return replace(access, strides=(*batch, along, down))
 
-    a, b, out = map(transposed, (item.b, item.a, item.out))
+    a, b, out = across(item.b), across(item.a), across(item.out)
     return replace(item, m=item.n, n=item.m, a=a, b=b, out=out)
-
-
-def _fits_lanes(item: schema.MatMul) -> bool:
-    """Whether our own product takes the layout, and is worth it: a matrix, whose rows lanes can write."""
-    down, along = item.b.strides[-2:]
-    narrow = isinstance(item.n, int) and item.n < _NARROW
-    return item.out.strides[-1] == 1 and 1 in (down, along) and not narrow
-
-
-def tiles(m: int, n: int, k: int) -> tuple[int, int, int]:
-    """Whether tiles cut rows, the length of each, and how many there are: by the shape alone.
-
-    Columns are cut unless there are few: b is copied for each tile, a is not.
-
-    >>> tiles(64, 10, 128), tiles(256, 1024, 784), tiles(4096, 64, 64)
-    ((1, 64, 1), (0, 128, 8), (1, 512, 8))
-    """
-    by_rows = m >= 4 * n
-    cut = m if by_rows else n
-    count = max(1, min(_TILES, m * n * k // _TILE_WORK, cut // (4 * _GRANULE)))
-    tile = min(cut, -(-cut // (count * _GRANULE)) * _GRANULE)
-    return int(by_rows), tile, -(-cut // tile)
 
 
 def _operand(access: schema.Access, rows: Size, columns: Size) -> _Operand | None:

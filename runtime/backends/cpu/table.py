@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime.backends.cpu.driver import TaskWord
-from lazyflow.runtime.backends.cpu.natives import OWN, TILED
-from lazyflow.runtime.backends.cpu.products import TILES_AT, tiles
 from lazyflow.runtime.backends.cpu.sizes import Sizing, value_of
 from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
+from lazyflow.runtime.backends.cpu.tiling import PRODUCT, ProductWord, calls_blas, tiled
 from lazyflow.runtime.dimensions import Size, named
 
 Words: TypeAlias = NDArray[np.int64]
@@ -53,7 +52,7 @@ class Table:
     def __init__(self, program: Tasks, functions: Mapping[str, int]) -> None:
         tasks, dimensions, count = program.tasks, program.program.dimensions, program.numbers
         self.scratch = program.scratch
-        self.calls_blas = any(task.function.startswith(TILED) and task.function != OWN for task in tasks)
+        self.calls_blas = any(calls_blas(task.function) for task in tasks)
         self._offsets, self._numbers = _Column(), _Column()
         self._extents, self._work = _Column(), _Column()
         self._rows = np.zeros((len(tasks), TaskWord.SIZE), np.int64)
@@ -70,7 +69,7 @@ class Table:
             row[TaskWord.ARGS] = len(bases)
             if task.numbers:
                 self._address(bases, count, 8 * len(self._numbers.sizes))
-                if task.function.startswith(TILED):
+                if task.function.startswith(PRODUCT):
                     self._tiled.append((len(self._extents.sizes), len(self._numbers.sizes)))
                 self._numbers.sizes += task.numbers
             for buffer, offset in task.args:
@@ -98,10 +97,7 @@ class Table:
         """The table for given values of the dimensions."""
         numbers, extents = self._numbers.filled(values), self._extents.filled(values)
         for row, place in self._tiled:
-            m, n, k = numbers[place + 2 : place + 5].tolist()
-            chosen = tiles(m, n, k)
-            numbers[place + TILES_AT : place + TILES_AT + 3] = chosen
-            extents[row] *= chosen[2]
+            extents[row] *= tiled(extents[row].item(), numbers[place : place + ProductWord.SIZE])
         return Filled(self, numbers, self._offsets.filled(values), self._filled_rows(extents, values))
 
     def _filled_rows(self, extents: Words, values: Mapping[str, int]) -> Words:

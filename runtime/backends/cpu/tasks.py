@@ -76,11 +76,11 @@ class Module:
 
     Attributes:
         keys: What each function was made from, in order: equal keys mean equal machine code.
-        wide: Whether the host has 32 registers of 16 lanes, which our own matrix products need.
+        bits: Of the registers that our own matrix products use; 0 where there are none.
     """
 
-    def __init__(self, wide: bool = False) -> None:
-        self.wide = wide
+    def __init__(self, bits: int = 0) -> None:
+        self.bits = bits
         self.keys: list[object] = []
         self._made: dict[object, Shared] = {}
         self._written: list[Callable[[], Written]] = []
@@ -148,9 +148,9 @@ class Tasks:
         return self.blas + BLAS_FUNCTIONS + len(self.scratch) - 1
 
     @property
-    def wide(self) -> bool:
-        """Whether the host has the registers that our own matrix products need."""
-        return self.module.wide
+    def bits(self) -> int:
+        """Of the registers that our own matrix products use."""
+        return self.module.bits
 
     @property
     def numbers(self) -> int:

@@ -7,10 +7,8 @@ import pytest
 
 from documents import Program, call, contiguous, literal, plan, variable
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.jit import Machine
 from lazyflow.runtime.backends.cpu.lanes import READINGS
 from lazyflow.runtime.backends.cpu.nest import Read, make_nest
-from lazyflow.runtime.backends.cpu.products import TILED
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
 from lazyflow.runtime.scalars import SCALARS
@@ -324,42 +322,6 @@ def test_product_of_transposes(sizes, flags, dtype):
     tolerance = 2e-3 if dtype == "float16" else 1e-5
     feeds = {name: normal(*shape, dtype=dtype) for name, shape in zip("ab", shapes, strict=True)}
     compare(p, feeds, rtol=tolerance, atol=30 * tolerance)
-
-
-WIDTHS = [(1, 16, 5), (8, 48, 16), (9, 49, 17), (7, 33, 600), (17, 100, 1030), (130, 5, 40), (20, 47, 513)]
-
-
-@pytest.mark.parametrize("wide", [True, False])
-@pytest.mark.parametrize("sizes", WIDTHS)
-@pytest.mark.parametrize("transposed", [False, True])
-def test_product_around_the_sizes_of_blocks(sizes, transposed, wide, monkeypatch):
-    if wide and not Machine().wide:
-        pytest.skip("the host has not the registers of our own products")
-    monkeypatch.setattr(Machine, "wide", wide)
-    m, n, k = sizes
-    p = Program(dimensions=())
-    a, y = p.feed("a", (k, m)), p.arena((m, n))
-    b = p.feed("b", (n, k) if transposed else (k, n))
-    right = b.access((1, k)) if transposed else b.access()
-    p.add(schema.MatMul(batch=(), m=m, n=n, k=k, a=a.access((1, m)), b=right, out=y.access()))
-    p.fetch("y", y)
-    compare(p, {"a": normal(k, m), "b": normal(*b.shape)}, rtol=1e-4, atol=1e-2)
-    (task,) = program_tasks(p.done(), Module(wide)).tasks
-    assert task.function.endswith("own" if wide else "float32")
-
-
-@pytest.mark.parametrize("sizes", WIDTHS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_product_whose_result_lies_in_columns_runs_as_others_do(sizes, dtype):
-    m, n, k = sizes
-    p = Program(dimensions=())
-    a, b, y = p.feed("a", (m, k), dtype), p.feed("b", (k, n), dtype), p.arena((n, m), dtype)
-    out = y.access((1, m))
-    p.add(schema.MatMul(batch=(), m=m, n=n, k=k, a=a.access(), b=b.access(), out=out))
-    p.fetch("y", y)
-    compare(p, {"a": normal(m, k, dtype=dtype), "b": normal(k, n, dtype=dtype)}, rtol=1e-4, atol=1e-2)
-    (task,) = program_tasks(p.done(), Module()).tasks
-    assert task.function == f"{TILED}{dtype}"
 
 
 def test_product_of_rows_that_overlap():

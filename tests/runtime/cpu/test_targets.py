@@ -10,10 +10,12 @@ import pytest
 import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime.backends.cpu.driver import driver_text
+from lazyflow.runtime.backends.cpu.gemm import BYTES
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, module_text
-from lazyflow.runtime.backends.cpu.natives import OWN, TILED, product_text
+from lazyflow.runtime.backends.cpu.natives import product_text
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.backends.cpu.tiling import Way, product_name
 
 ARM, APPLE, INTEL = "aarch64-unknown-linux-gnu", "arm64-apple-darwin", "x86_64-unknown-linux-gnu"
 TARGETS = [
@@ -99,8 +101,8 @@ def model(dtype):
     return lf.compile(graph)
 
 
-def written(plan, wide):
-    module = Module(wide)
+def written(plan):
+    module = Module()
     for program in plan.document.programs:
         program_tasks(program, module)
     return module_text(module.written())
@@ -109,7 +111,7 @@ def written(plan, wide):
 @pytest.mark.parametrize("dtype", [lf.float32, lf.float16, lf.bfloat16], ids=str)
 @pytest.mark.parametrize(("triple", "cpu"), TARGETS)
 def test_kernels_compile_for_other_processors(triple, cpu, dtype):
-    code = assembly(written(model(dtype), wide=False), triple, cpu)
+    code = assembly(written(model(dtype)), triple, cpu)
     assert outside(code, triple) <= _LIBRARY | (
         {"__extendhfsf2", "__truncsfhf2"} if cpu == "x86-64-v2" else set()
     )
@@ -124,9 +126,14 @@ def test_driver_compiles_for_other_processors(triple, cpu, monkeypatch):
     assert ("syscall" in outside(code, triple)) == ("linux" in triple)
 
 
-@pytest.mark.parametrize("name", [f"{TILED}float32", f"{TILED}float64", OWN])
-@pytest.mark.parametrize(("triple", "cpu"), TARGETS)
-def test_products_compile_for_other_processors(triple, cpu, name):
-    code = assembly(product_text(name) + ATTRIBUTES, triple, cpu)
-    needs_wider_registers = {"fmaf"} if name == OWN else set()
-    assert outside(code, triple) <= _LIBRARY | needs_wider_registers
+# the first where products are those of BLAS alone
+PRODUCTS = [(*target, Way.BLAS, 0) for target in TARGETS]
+PRODUCTS += [(INTEL, "x86-64-v3", way, 256) for way in (Way.OWN, Way.EITHER)]
+PRODUCTS += [(INTEL, "x86-64-v4", way, 512) for way in (Way.OWN, Way.EITHER)]
+
+
+@pytest.mark.parametrize("type_", BYTES)
+@pytest.mark.parametrize(("triple", "cpu", "way", "bits"), PRODUCTS)
+def test_products_compile_for_other_processors(triple, cpu, way, bits, type_):
+    text = product_text(product_name(way, type_), bits) + ATTRIBUTES
+    assert outside(assembly(text, triple, cpu), triple) <= _LIBRARY
