@@ -1,4 +1,4 @@
-"""The benchmark of training steps runs, with whichever peers there are."""
+"""The benchmarks of training steps and of products run, the former with whichever peers there are."""
 
 import subprocess
 import sys
@@ -8,10 +8,9 @@ import pytest
 from repository import ROOT
 
 
-def rows(*arguments):
+def rows(*arguments, name="training.py"):
     """The first cells of the rows that the program prints, and all of it."""
-    command = [sys.executable, ROOT / "benchmarks" / "training.py", "--rounds", "1", "--seconds", "0.001"]
-    command += ["--threads", "1", *arguments]
+    command = [sys.executable, ROOT / "benchmarks" / name, "--rounds", "1", "--threads", "1", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT.anchor)
     assert result.returncode == 0, result.stderr
     lines = [line.split("|") for line in result.stdout.splitlines() if line.startswith("| ")]
@@ -27,11 +26,16 @@ def rows(*arguments):
     ],
 )
 def test_steps_are_timed_in_each_way(work, expected):
-    found, text = rows("--works", work, "--peers", "lazyflow", "numpy")
+    found, text = rows("--seconds", "0.001", "--works", work, "--peers", "lazyflow", "numpy")
     assert found == expected, text
 
 
 def test_a_peer_that_is_not_installed_is_said_to_be_missing():
-    found, text = rows("--works", "logistic", "--peers", "oneflow")
+    found, text = rows("--seconds", "0.001", "--works", "logistic", "--peers", "oneflow")
     assert found == ["lazyflow run", "lazyflow run_many"]
     assert "oneflow: No module named 'oneflow'" in text
+
+
+def test_products_are_timed_and_agree():
+    found, text = rows("--dtype", "float64", name="products.py")
+    assert [found[0], found[-1]] == ["logistic regression", "square"], text
