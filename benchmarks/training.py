@@ -34,7 +34,7 @@ class Worker:
     """
 
     def __init__(self, peer, name, arguments, python):
-        command = [python, str(HERE / "worker.py"), peer, name, str(arguments.threads)]
+        command = [python, str(HERE / "worker.py"), peer, name, str(arguments.threads), arguments.clock]
         silent = None if arguments.verbose else subprocess.DEVNULL
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": silent}
         self.process = subprocess.Popen(command, text=True, **pipes)
@@ -109,10 +109,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.1, help="of each stretch")
     parser.add_argument("--threads", type=int, default=2)
+    clock = "cpu: the time of the process's threads together, which says more on a machine that is not quiet"
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=clock)
     parser.add_argument("--verbose", action="store_true", help="show what the processes say")
     arguments = parser.parse_args()
     pythons = dict(pair.split("=", 1) for pair in arguments.python)
-    print(f"{arguments.threads} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"{arguments.threads} threads, {arguments.clock} time, load {os.getloadavg()[0]:.1f}")
     for name in WORKS:
         if not name.startswith(tuple(arguments.works)):
             continue
