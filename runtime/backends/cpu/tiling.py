@@ -14,13 +14,13 @@ _LEAST_WORK = 1 << 18  # multiplications of a tile that is worth a claim
 _OWN_WORK = 1 << 24  # multiplications up to which our own product is as fast as BLAS, with narrower lanes
 _GRANULES = (8, 16)  # rows and columns of a tile come in multiples of these
 _DOWN = (1, 2, 4, 8)
-_ACROSS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
+_ACROSS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
 _THREADS = (1, 2, 4, 8, 16, 32)  # that tiles are to suit
 _SHARE = 1 << 22  # multiplications that each of more than 8 threads has to find
 _PANEL = 32  # columns that meet a row of a at once; fewer have that row fetched as often, for less
 _REST = (0, 24, 32)  # what up to as many granules of columns cost
 _CLAIM = 1 << 14  # multiplications in the time that it takes to claim a tile
-_PACKING = 8  # rows that could be multiplied while b is packed for a tile
+_PACKING = 24  # rows that could be multiplied while b is packed for a tile
 
 
 class Way(Enum):
@@ -91,7 +91,7 @@ def tiles(batch: int, m: int, n: int, k: int) -> tuple[int, int]:
     """The rows and columns of a tile: those that serve one thread and several best.
 
     >>> tiles(1, 64, 64, 32), tiles(1, 128, 784, 64), tiles(32, 64, 64, 32)
-    ((64, 64), (64, 208), (64, 64))
+    ((64, 64), (128, 112), (64, 64))
     """
     most = max(1, m * n * k // _LEAST_WORK)
     shapes = {
