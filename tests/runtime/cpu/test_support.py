@@ -9,6 +9,7 @@ import pytest
 
 from documents import Program, call, plan
 from lazyflow.runtime import plan as plans
+from lazyflow.runtime import schema
 from lazyflow.runtime.backends.cpu import support
 from lazyflow.runtime.errors import ArgumentError
 
@@ -19,6 +20,15 @@ def doubling(dtype):
     out = program.arena(("batch",), dtype)
     program.kernel([x], [call("add", 0, 0, dtype=dtype)], [(1, out)])
     program.fetch("out", out)
+    return plan(program)
+
+
+def product():
+    """A plan that calls BLAS on every host."""
+    program = Program(dimensions=())
+    x, y = program.feed("x", (64, 64), "float64"), program.arena((64, 64), "float64")
+    program.add(schema.MatMul(batch=(), m=64, n=64, k=64, a=x.access(), b=x.access(), out=y.access()))
+    program.fetch("y", y)
     return plan(program)
 
 
@@ -65,10 +75,10 @@ except ValueError as error:
 """
 
 
-@pytest.mark.parametrize("missing", ["llvmlite", "scipy"])
-def test_without_the_compiler_plans_run_on_numpy(tmp_path, missing):
-    path = str(tmp_path / "doubling.lfplan")
-    doubling("float32").save(path)
+@pytest.mark.parametrize(("missing", "made"), [("llvmlite", lambda: doubling("float32")), ("scipy", product)])
+def test_without_the_compiler_plans_run_on_numpy(tmp_path, missing, made):
+    path = str(tmp_path / "made.lfplan")
+    made().save(path)
     script = _WITHOUT.format(missing=missing, path=path)
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.startswith(f"['numpy', 'numpy'] the cpu backend needs {missing}")
