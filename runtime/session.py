@@ -56,6 +56,7 @@ class Session:
         self._programs = {program.name: Feeds(program, precision) for program in document.programs}
         self._bound: dict[str, Array] = {}
         self._ready: dict[str, Ready] = {}  # for programs whose placeholders are all bound
+        self._feeding: dict[str, bool] = {}  # for programs that were asked, see _feeds_itself
         self._lock = threading.Lock()
         self.groups: Mapping[str, Groups] = Optimizers(
             (optimizer.name, Groups(optimizer, self._state, self._use)) for optimizer in document.optimizers
@@ -147,7 +148,7 @@ class Session:
             raise ArgumentError(f"run_many: ahead={ahead!r}; expected a number of batches, at least 1")
         placeholders = self._program(program)
         results = Results(every=fetch == "all")
-        for part in self._parts(placeholders, batches, ahead):
+        for part in self._parts(program, placeholders, batches, ahead):
             try:
                 self._run_part(program, placeholders, part, results)
             except Exception as error:
@@ -159,12 +160,18 @@ class Session:
             raise ArgumentError("run_many: there are no batches, so there is no last run")
         return results.fetches[-1]
 
-    def _parts(self, placeholders: Feeds, batches: Batches, ahead: int) -> Iterable[Part]:
+    def _feeds_itself(self, program: str, placeholders: Feeds) -> bool:
+        """Whether a run changes what the next one reads: a bound feed lies in the memory of a variable."""
+        if program not in self._feeding:
+            bound = (array for name, array in self._bound.items() if name in placeholders.rows)
+            self._feeding[program] = any(self._state.overlaps(array) for array in bound)
+        return self._feeding[program]
+
+    def _parts(self, program: str, placeholders: Feeds, batches: Batches, ahead: int) -> Iterable[Part]:
         """The batches in parts: nothing is read of one before the runs of those before it have happened."""
         runs = count_runs(batches, placeholders) if isinstance(batches, Mapping) else 0
         each = unstacked(batches, runs) if isinstance(batches, Mapping) else batches
-        bound = (array for name, array in self._bound.items() if name in placeholders.rows)
-        if any(self._state.overlaps(array) for array in bound):  # every run changes what the next one reads
+        if self._feeds_itself(program, placeholders):
             return parted(each, 1)
         if isinstance(batches, Mapping):
             return [batches] if runs else []
@@ -172,7 +179,8 @@ class Session:
 
     def _run_part(self, program: str, placeholders: Feeds, part: Part, results: Results) -> None:
         if isinstance(part, list) and len(part) == 1:
-            results.add(Ran(1, [self.run(program, part[0])], []))
+            feeds = None if part[0] == {} else part[0]  # no feeds: what is bound is known
+            results.add(Ran(1, [self.run(program, feeds)], []))
             return
         with self._use():
             for steps in self._steps(program, placeholders, part):
@@ -264,6 +272,7 @@ class Session:
         """
         with self._use():
             self._ready.clear()
+            self._feeding.clear()
             if name in self._state.rows:
                 self._state.bind(name, array)
                 self.backend.place(self._state.arrays())

@@ -148,7 +148,7 @@ class Binding:
             natives.blas if self._filled.table.calls_blas else 0,
         )
         job[JobWord.PATCHES], job[JobWord.PATCH_COUNT] = address(self._patches), len(self._patches)
-        job[JobWord.FEEDS], job[JobWord.FEED_COUNT] = address(self._feeds), len(self._fed)
+        job[JobWord.FEEDS], job[JobWord.FEED_STEP] = address(self._feeds), 0
         job[JobWord.STEPS], job[JobWord.NANOSECONDS] = 1, _PATIENCE
         job[JobWord.ADDRESSES] = address(self._filled.addresses)
         return job
@@ -171,14 +171,19 @@ class Binding:
         count = 1 if self.prints or (every and not kept) else min(steps.runs, _MOST_STEPS)
         if kept:
             count = max(1, min(count, _MOST_BYTES // sum(view.nbytes for _, view in kept)))
-        self._table = np.empty((count, len(self._names)), np.int64)
-        for position, name in enumerate(self._names):
-            self._table[:, position] = _addresses(steps, name, count)
+        job = self._jobs[1]
+        job[JobWord.FEEDS], job[JobWord.FEED_STEP] = address(self._feeds), 0
+        if steps.moving:
+            self._table = np.empty((count, len(self._names)), np.int64)
+            for position, name in enumerate(self._names):
+                self._table[:, position] = _addresses(steps, name, count)
+            job[JobWord.FEEDS], job[JobWord.FEED_STEP] = address(self._table), len(self._names)
+        else:
+            self.feed(steps.fixed)
         rows = {name: np.empty((count, *view.shape), view.dtype) for name, view in kept}
         copies = [(address(view), address(rows[name]), view.nbytes) for name, view in kept]
         self._copies = np.array(copies, np.int64)
-        job = self._jobs[1]
-        job[JobWord.FEEDS], job[JobWord.STEPS] = address(self._table), count
+        job[JobWord.STEPS] = count
         job[JobWord.COPIES], job[JobWord.COPY_COUNT] = address(self._copies), len(copies)
         return rows
 

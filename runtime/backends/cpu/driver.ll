@@ -259,7 +259,7 @@ entry:
   %patches.place = getelementptr i64, ptr %job, i64 ${PATCHES}
   %count.place = getelementptr i64, ptr %job, i64 ${PATCH_COUNT}
   %feeds.place = getelementptr i64, ptr %job, i64 ${FEEDS}
-  %width.place = getelementptr i64, ptr %job, i64 ${FEED_COUNT}
+  %width.place = getelementptr i64, ptr %job, i64 ${FEED_STEP}
   %addresses.place = getelementptr i64, ptr %job, i64 ${ADDRESSES}
   %patches = load ptr, ptr %patches.place
   %count = load i64, ptr %count.place

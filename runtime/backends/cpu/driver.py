@@ -29,7 +29,7 @@ class JobWord(_Word):
     PATCHES = auto()  # three words each: a place in the table of addresses, a feed, bytes from its start
     PATCH_COUNT = auto()
     FEEDS = auto()  # a row per step: the address of each feed
-    FEED_COUNT = auto()  # how long a row is
+    FEED_STEP = auto()  # words from a row to the next; 0 where all steps are fed the same
     COPIES = auto()  # three words each: what to keep of every step, where the first step's is put, bytes
     COPY_COUNT = auto()
     STEPS = auto()

@@ -226,6 +226,21 @@ def test_placeholder_bound_to_a_variables_memory_is_read_run_by_run():
     assert memory.tolist() == [8]
 
 
+def test_placeholder_bound_anew_is_read_from_where_it_is_now():
+    session, memory = counting(), np.ones(1, np.float32)
+    for value in (2.0, 3.0):
+        session.bind("x", np.array(value, np.float32))
+        session.run_many("main", [{}] * 10)
+        session.run_many("main", {"x": np.ones(3, np.float32)})
+        session.run_many("main", [{}] * 10)
+    assert session.get("total").tolist() == [2 * 20 + 3 * 20 + 2 * 3]
+    session.set("total", np.ones(1, np.float32))
+    session.bind("total", memory)
+    session.bind("x", memory.reshape(()))
+    session.run_many("main", [{}] * 4)
+    assert memory.tolist() == [16]
+
+
 def test_generator_is_asked_when_the_runs_before_have_happened():
     session, memory, seen = counting(), np.zeros((), np.float32), []
 
