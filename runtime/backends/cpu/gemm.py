@@ -53,7 +53,7 @@ def gemm_functions(kind: Registers) -> tuple[list[str], set[str]]:
 def _function(name: str, parameters: str, writer: Writer) -> str:
     lines = "\n".join(["entry:", *writer.entry, *writer.lines, "  ret void"])
     # not inlined: each runs for long, and one large function takes LLVM twice as long as its parts
-    return f"define internal void @lazyflow.{name}({parameters}) #2 {{\n{lines}\n}}"
+    return f"define internal void @lazyflow.{name}({parameters}) #0 {{\n{lines}\n}}"
 
 
 def address_at(writer: Writer, base: str, *steps: tuple[str, str]) -> str:

@@ -13,10 +13,22 @@ from lazyflow.runtime.backends.cpu.vectormath import define
 
 Engine: TypeAlias = llvm.ExecutionEngine
 
+# LLVM's usual passes find little more in text with explicit lanes, and take half of a cold start's compiling.
+# None vectorises: the number of lanes decides the bits of sums.
+_PASSES = (
+    "always_inliner",
+    "sroa",
+    "simplify_cfg",
+    "instruction_combine",
+    "new_gvn",
+    "loop_rotate",
+    "simplify_cfg",
+    "instruction_combine",
+)
+
 ATTRIBUTES = """
 attributes #0 = { nounwind "prefer-vector-width"="512" }
-attributes #2 = { nounwind noinline "prefer-vector-width"="512" }
-attributes #1 = { nounwind inlinehint "prefer-vector-width"="512" }
+attributes #1 = { nounwind alwaysinline "prefer-vector-width"="512" }
 !0 = !{}
 """
 
@@ -77,16 +89,15 @@ class Machine:
             cpu=self.cpu, features=self.features, opt=2, reloc="default", codemodel="jitdefault", jit=True
         )
 
-    def compile(self, text: str, level: int = 2) -> bytes:
+    def compile(self, text: str) -> bytes:
         """The object code of a module."""
         module = llvm.parse_assembly(text)
         module.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=level)
-        options.loop_vectorization = False  # the lanes are explicit: their number decides the bits of sums
-        options.slp_vectorization = False
         target = self._target_machine()
-        builder = llvm.create_pass_builder(target, options)
-        builder.getModulePassManager().run(module, builder)
+        passes = llvm.create_new_module_pass_manager()
+        for name in _PASSES:
+            getattr(passes, f"add_{name}_pass")()
+        passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
         code: bytes = target.emit_object(module)
         return code
 

@@ -193,7 +193,7 @@ def define_philox(width: int) -> str:
     word = _philox_word(lanes, _PHILOX_ARGUMENTS)
     result, given = vector("i32", width), ", ".join(f"{lanes.type} {name}" for name in _PHILOX_ARGUMENTS)
     lines = "\n".join([*lanes.writer.lines, f"  ret {result} {word}"])
-    return f"define internal {result} @lazyflow.philox.{width}({given}) #2 {{\n{lines}\n}}"
+    return f"define internal {result} @lazyflow.philox.{width}({given}) #0 {{\n{lines}\n}}"
 
 
 def _philox_word(lanes: Lanes, args: Sequence[str]) -> str:
