@@ -18,6 +18,8 @@ from lazyflow.runtime.dimensions import Size, named
 Words: TypeAlias = NDArray[np.int64]
 
 _WORTH_A_THREAD = 1 << 18  # scalar operations, so few that one thread takes them at a time
+_SPREAD = 8  # chunks, enough for a small task; those of a large one are longer, as to claim one has its price
+_LONGER = 4
 
 
 class _Column:
@@ -103,7 +105,10 @@ class Table:
     def _filled_rows(self, extents: Words, values: Mapping[str, int]) -> Words:
         rows = self._rows.copy()
         work = self._work.filled(values)
-        chunks = np.maximum(1, np.minimum(extents, work // _WORTH_A_THREAD))
+        pieces = work // _WORTH_A_THREAD
+        chunks = np.maximum(
+            1, np.minimum(extents, np.maximum(np.minimum(pieces, _SPREAD), pieces // _LONGER))
+        )
         rows[:, TaskWord.EXTENT] = extents
         granules = self._granules
         rows[:, TaskWord.CHUNK] = -(-extents // (chunks * granules)) * granules
