@@ -35,7 +35,9 @@ def count_runs(batches: Mapping[str, Array], placeholders: Feeds) -> int:
             raise FeedError(
                 message(f"run_many: feed {name!r} does not hold one value per run", expected=expected)
             )
-        lengths[name] = len(array)
+        lengths[name] = (
+            len(array) if array.ndim else 1
+        )  # of a name that is unknown, as is told when it is read
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise FeedError(f"run_many: the feeds hold different numbers of runs: {counts}")

@@ -88,6 +88,7 @@ class Feeds:
         Raises:
             FeedError: as ``read``.
         """
+        self._check_names(given)
         first = {**given, **{name: array[0, ...] for name, array in stacked.items()}}
         arrays, sizes = self.read(first, state)
         moving: dict[str, Array | list[Array]] = {

@@ -6,6 +6,7 @@ Buffers are numbered per program; an access names a buffer, an offset and a stri
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TypeAlias
 
@@ -75,6 +76,15 @@ class Call(Struct, frozen=True, kw_only=True):
     args: tuple[int, ...] = ()
     dtype: str
     value: Number | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Calls that compute the same: 0.0 and -0.0 are equal numbers, but not equal literals."""
+        if not isinstance(other, Call) or not Struct.__eq__(self, other):
+            return False
+        zeros = [value for value in (self.value, other.value) if isinstance(value, float) and value == 0.0]
+        return len({math.copysign(1.0, zero) for zero in zeros}) < 2
+
+    __hash__ = Struct.__hash__
 
 
 class Write(Struct, frozen=True, kw_only=True):

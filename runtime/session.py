@@ -179,7 +179,7 @@ class Session:
 
     def _run_part(self, program: str, placeholders: Feeds, part: Part, results: Results) -> None:
         if isinstance(part, list) and len(part) == 1:
-            feeds = None if part[0] == {} else part[0]  # no feeds: what is bound is known
+            feeds = None if _is_empty(part[0]) else part[0]  # no feeds: what is bound is known
             results.add(Ran(1, [self.run(program, feeds)], []))
             return
         with self._use():
@@ -199,7 +199,7 @@ class Session:
         if isinstance(part, Mapping):
             given, runs = self._given(placeholders, part, {}), count_runs(part, placeholders)
             return [placeholders.read_stacked(given, part, runs, self._state)]
-        if part == [{}] * len(part):
+        if all(map(_is_empty, part)):
             arrays, sizes = self._ready.get(program) or self._read(program, placeholders, None, {})
             return [Steps(len(part), sizes, arrays, {})]
         return grouped(part, lambda batch: self._read_batch(placeholders, batch))
@@ -369,6 +369,10 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if pressed:
             raise KeyboardInterrupt
+
+
+def _is_empty(batch: object) -> bool:
+    return isinstance(batch, Mapping) and not batch
 
 
 def _say(lines: list[str]) -> None:

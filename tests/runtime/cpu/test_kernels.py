@@ -324,6 +324,17 @@ def test_product_of_transposes(sizes, flags, dtype):
     compare(p, feeds, rtol=tolerance, atol=30 * tolerance)
 
 
+def test_zeros_of_both_signs_are_two_literals():
+    p = Program(dimensions=())
+    for name, zero in (("a", 0.0), ("b", -0.0)):
+        x, y = p.feed(name, (40,)), p.arena((40,))
+        p.kernel([x], [literal(zero), call("mul", 0, 1)], [(2, y)])
+        p.fetch(f"{name} times zero", y)
+    ones = np.ones(40, np.float32)
+    found = compare(p, {"a": ones, "b": ones})
+    assert [bool(np.signbit(y).all()) for y in found.values()] == [False, True]
+
+
 def test_product_of_rows_that_overlap():
     p = Program(dimensions=())
     a, b, y = p.feed("a", (40,)), p.feed("b", (5, 20)), p.arena((30, 20))

@@ -226,6 +226,21 @@ def test_placeholder_bound_to_a_variables_memory_is_read_run_by_run():
     assert memory.tolist() == [8]
 
 
+@pytest.mark.parametrize(
+    ("batches", "text"),
+    [
+        ([np.ones(3), np.ones(3)], "ndarray is not a mapping"),
+        ([np.ones(3)], "ndarray is not a mapping"),
+        (["x", "x"], "str is not a mapping"),
+        ({"nope": np.array(1.0)}, "nope"),
+        ({"x": np.array(1.0)}, "'x' does not hold one value per run"),
+    ],
+)
+def test_batches_that_are_none_are_refused(batches, text):
+    with pytest.raises(FeedError, match=text):
+        counting().run_many("main", batches)
+
+
 def test_placeholder_bound_anew_is_read_from_where_it_is_now():
     session, memory = counting(), np.ones(1, np.float32)
     for value in (2.0, 3.0):
