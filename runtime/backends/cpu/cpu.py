@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -68,8 +69,17 @@ class Host:
         self._blas = Blas()
         self._blas_words = np.zeros(BlasWord.SIZE, np.int64)
         self._blas_words[[BlasWord.SET, BlasWord.GET]] = self._blas.setters
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave_blas)
         words = address(self._blas_words) if all(self._blas.setters) else 0
         return Natives(self.pool.words, words, self._blas.functions)
+
+    def _leave_blas(self) -> None:
+        """In the child of a process: the jobs of other threads are not there to end."""
+        words = self._blas_words
+        if words[BlasWord.JOBS]:
+            ctypes.CFUNCTYPE(None, ctypes.c_int)(int(words[BlasWord.SET]))(int(words[BlasWord.SAVED]))
+        words[[BlasWord.LOCK, BlasWord.JOBS]] = 0
 
 
 def _compile(machine: Machine, text: str) -> bytes:

@@ -1,6 +1,8 @@
 """BLAS beside the user's own use of it: runs leave its number of threads as they find it."""
 
 import ctypes
+import os
+import signal
 import threading
 
 import numpy as np
@@ -102,3 +104,19 @@ def test_blas_has_one_thread_while_a_job_runs():
     finally:
         words[:] = own
     assert calls == [1, THREADS, 1, THREADS]  # and none where it has one already
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_forked_during_another_threads_job_finds_blas_as_it_was(blas):
+    before, session = blas(), squares().session("cpu")
+    words, inside = session.backend.host._blas_words, [BlasWord.LOCK, BlasWord.JOBS, BlasWord.SAVED]
+    usual = words[inside].copy()
+    words[inside] = 1, 1, THREADS  # as in the midst of that job
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends it, should it wait for ever
+        same = blas() == before and np.allclose(session.run("main", x=X, index=0)["y"], X @ X.T)
+        os._exit(0 if same and blas() == before else 1)
+    words[inside] = usual
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
