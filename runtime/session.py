@@ -146,6 +146,9 @@ class Session:
             raise ArgumentError(f"run_many: fetch={fetch!r}; expected 'last' or 'all'")
         if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
             raise ArgumentError(f"run_many: ahead={ahead!r}; expected a number of batches, at least 1")
+        if isinstance(batches, str | bytes | np.ndarray) or not isinstance(batches, Iterable):
+            hint = "session.run_many(program, [{'x': array}, ...]), or {'x': an array per run, stacked}"
+            raise FeedError(message(f"run_many: {type(batches).__name__} holds no batches", hint=hint))
         placeholders = self._program(program)
         results = Results(every=fetch == "all")
         for part in self._parts(program, placeholders, batches, ahead):

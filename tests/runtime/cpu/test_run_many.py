@@ -229,6 +229,9 @@ def test_placeholder_bound_to_a_variables_memory_is_read_run_by_run():
 @pytest.mark.parametrize(
     ("batches", "text"),
     [
+        (np.ones((2, 3)), "run_many: ndarray holds no batches"),
+        (None, "run_many: NoneType holds no batches"),
+        ("x", "run_many: str holds no batches"),
         ([np.ones(3), np.ones(3)], "ndarray is not a mapping"),
         ([np.ones(3)], "ndarray is not a mapping"),
         (["x", "x"], "str is not a mapping"),
