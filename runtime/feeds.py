@@ -14,6 +14,7 @@ from lazyflow.runtime.dimensions import MAX_EXTENT, evaluate, names_of, parse
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.scalars import stored
 from lazyflow.runtime.state import State
+from lazyflow.runtime.steps import written
 from lazyflow.runtime.values import Wanted, as_array, closest, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
@@ -59,6 +60,13 @@ class Feeds:
             self._solved.clear()
         self._solved[tuple(array.shape for array in arrays.values())] = sizes
         return {name: self._usable(name, array, state) for name, array in arrays.items()}, sizes
+
+    @property
+    def changed(self) -> set[str]:
+        """The variables that the program changes."""
+        program = self.program
+        buffers = {number for step in program.instructions for number in written(step)}
+        return {b.name for i, b in enumerate(program.buffers) if i in buffers and b.place == "variable"}
 
     def _plain_shapes(self, given: Mapping[str, object], state: State) -> Shapes | None:
         """The shapes of what is given where each is an array that a backend may use as it is, else None."""

@@ -55,8 +55,7 @@ class Group:
             raise ArgumentTypeError(f"{option}: {value!r} is not a sequence of {len(names)} numbers")
         numbers = [self._checked(option, n, item) for n, item in zip(names, values, strict=True)]
         with self._guard():
-            for name, number in zip(names, numbers, strict=True):
-                self._state.row(name).array[...] = number
+            self._state.write(dict(zip(names, numbers, strict=True)))
 
     def __contains__(self, option: object) -> bool:
         return option in self._row.scalars or option in self._row.options
@@ -176,7 +175,7 @@ class Groups(Sequence[Group]):
                 )
             )
         with self._guard():
-            place[...] = index
+            self._state.write({members[parameter]: index})
 
 
 class Optimizers(dict[str, Groups]):

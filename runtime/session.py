@@ -27,6 +27,7 @@ from lazyflow.runtime.errors import (
 )
 from lazyflow.runtime.feeds import Feeds
 from lazyflow.runtime.groups import Groups, Optimizers
+from lazyflow.runtime.loans import Loan, check_changeable
 from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
 
@@ -54,7 +55,9 @@ class Session:
         self.backend = backend
         self._state = State(document, precision)
         self._programs = {program.name: Feeds(program, precision) for program in document.programs}
-        self._bound: dict[str, Array] = {}
+        self._loans: dict[str, Loan] = {}  # of placeholders
+        self._bound: dict[str, Array] = {}  # the arrays of these
+        self._changing: dict[str, list[Loan]] = {}  # of bound variables, for programs that were asked
         self._ready: dict[str, Ready] = {}  # for programs whose placeholders are all bound
         self._feeding: dict[str, bool] = {}  # for programs that were asked, see _feeds_itself
         self._lock = threading.Lock()
@@ -80,6 +83,7 @@ class Session:
         Raises:
             ArgumentError: if there is no such program.
             FeedError: if a feed is missing, unknown, or does not fit.
+            StateError: if it changes a variable whose bound array has become read-only.
             OutOfRangeError: if an index lies outside of its axis.
             SessionBusyError: if the session is running, in this thread or another.
         """
@@ -88,6 +92,8 @@ class Session:
         if not self._lock.acquire(False):
             raise _busy()
         try:
+            if self._state.loans:
+                self._check_loans(program, placeholders)
             ready = self._ready.get(program) if feeds is None and not named else None
             arrays, sizes = ready or self._read(program, placeholders, feeds, named)
             if backend.whole:
@@ -100,6 +106,14 @@ class Session:
         if lines:
             _say(lines)
         return fetches
+
+    def _check_loans(self, program: str, placeholders: Feeds) -> None:
+        loans = self._changing.get(program)
+        if loans is None:
+            changed = placeholders.changed
+            loans = [loan for name, loan in self._state.loans.items() if name in changed]
+            self._changing[program] = loans
+        check_changeable(loans)
 
     def _read(
         self,
@@ -191,6 +205,7 @@ class Session:
 
     def _run_steps(self, program: str, steps: Steps, results: Results) -> None:
         while steps.runs:
+            self._check_loans(program, self._programs[program])
             with _WHOLE if self.backend.whole else _uninterrupted():
                 ran = self.backend.run_steps(program, steps, results.every)
             results.add(ran)
@@ -263,7 +278,7 @@ class Session:
         """Let a variable or a placeholder live in the caller's array, without a copy.
 
         A variable takes the array's values, and runs change the array in place. A placeholder reads the array
-        at every run, and need not be fed.
+        at every run, and need not be fed. While it is bound, the array cannot be resized.
 
         Args:
             name: A variable, or a placeholder of any program.
@@ -276,6 +291,7 @@ class Session:
         with self._use():
             self._ready.clear()
             self._feeding.clear()
+            self._changing.clear()
             if name in self._state.rows:
                 self._state.bind(name, array)
                 self.backend.place(self._state.arrays())
@@ -347,7 +363,8 @@ class Session:
             raise StateError(message(headline, hint=closest(str(name), sorted(known))))
         for feeds in found:
             feeds.check_bound(name, array)
-        self._bound[name] = array
+        self._loans[name] = Loan(name, array)
+        self._bound[name] = self._loans[name].array
 
 
 def _busy() -> SessionBusyError:

@@ -14,6 +14,7 @@ from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import aligned, round_up
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import StateError, message
+from lazyflow.runtime.loans import Loan, check_changeable
 from lazyflow.runtime.scalars import number, stored
 from lazyflow.runtime.values import Wanted, as_array, closest, in_place, listed, show, typed
 
@@ -27,7 +28,7 @@ class Row:
     Attributes:
         variable: Its row of the plan.
         dtype: The dtype in which it is kept.
-        array: A view of the state's block or, where it is bound, the caller's array.
+        array: A view of the state's block or, where it is bound, of the caller's array.
         groups: For a parameter's group index, the number of groups; else None.
     """
 
@@ -43,6 +44,10 @@ class State:
     Args:
         document: The plan.
         precision: None, or "float64" to keep every floating variable in float64.
+
+    Attributes:
+        rows: Each variable, by name.
+        loans: The callers' arrays, of the variables that are bound; few beside the rows.
     """
 
     def __init__(self, document: schema.Document, precision: str | None = None) -> None:
@@ -52,7 +57,7 @@ class State:
             places.append(places[-1] + round_up(_count(variable.shape) * dtype.itemsize))
         self.block = aligned(places[-1])
         self.rows: dict[str, Row] = {}
-        self._bound: dict[str, Array] = {}  # the callers' arrays, few beside the rows
+        self.loans: dict[str, Loan] = {}
         for variable, dtype, place in zip(document.variables, kinds, places, strict=False):
             array: Array = np.ndarray(variable.shape, dtype, self.block, place)
             array[...] = number(variable.initial, dtype)
@@ -80,7 +85,7 @@ class State:
 
         Only with one that is bound: of the others, callers have copies.
         """
-        return bool(self._bound) and any(np.may_share_memory(array, b) for b in self._bound.values())
+        return bool(self.loans) and any(np.may_share_memory(array, b.array) for b in self.loans.values())
 
     def bind(self, name: str, array: object) -> None:
         """Let a variable live in the caller's array, whose values it takes.
@@ -95,11 +100,12 @@ class State:
             raise StateError(
                 message(f"{what}: the array is read-only", expected="an array that runs can change")
             )
-        others = (memory for other, memory in self._bound.items() if other != name)
+        others = (loan.array for other, loan in self.loans.items() if other != name)
         if any(np.may_share_memory(array, other) for other in others):
             raise StateError(message(f"{what}: the array overlaps one that another variable is bound to"))
         _check(row, array, what)
-        row.array = self._bound[name] = array
+        self.loans[name] = Loan(name, array)
+        row.array = self.loans[name].array
 
     def copies(self) -> dict[str, Array]:
         """A fresh array per variable."""
@@ -113,7 +119,8 @@ class State:
             strict: Whether the names must be those of all variables.
 
         Raises:
-            StateError: listing what is missing, unexpected or does not fit; nothing is changed.
+            StateError: listing what is missing, unexpected or does not fit, or of an array that is read-only;
+                nothing is changed.
         """
         missing = [name for name in self.rows if name not in values]
         unexpected = [name for name in values if name not in self.rows]
@@ -128,9 +135,17 @@ class State:
         if wrong or (strict and (missing or unexpected)):
             raise StateError(_report(missing if strict else [], unexpected if strict else [], wrong))
         # an array may be the memory of another bound variable, which an earlier assignment changes
-        ready = [(row, array.copy() if self.overlaps(array) else array) for row, array in checked]
-        for row, array in ready:
-            row.array[...] = array
+        self.write({r.variable.name: a.copy() if self.overlaps(a) else a for r, a in checked})
+
+    def write(self, values: Mapping[str, Array | float]) -> None:
+        """Assign what fits to variables, all or none.
+
+        Raises:
+            StateError: if one is bound to an array that has become read-only.
+        """
+        check_changeable(loan for name, loan in self.loans.items() if name in values)
+        for name, value in values.items():
+            self.rows[name].array[...] = value
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -73,8 +73,8 @@ def in_place(array: object, wanted: Wanted) -> Array:
         FeedError, StateError: if it is no array, not of the dtype, or not contiguous.
     """
     dtype = wanted.dtype
-    if not isinstance(array, np.ndarray):
-        raise wanted.refusal(f"{type(array).__name__} is not a numpy array")
+    if not isinstance(array, np.ndarray) or _is_masked(array):
+        raise wanted.refusal(f"{type(array).__name__} is not a plain numpy array")
     if array.dtype != dtype:
         expected = f"{dtype.name}: a bound array is used as it is"
         raise wanted.refusal(f"the array is {array.dtype.name}", expected, f"array.astype({spelled(dtype)})")

@@ -21,7 +21,7 @@ ROWS = {
         "errors collector",
         "dtypes dimensions",
         "schema scalars",
-        "values tensors files proofs threads",
+        "values tensors files proofs threads loans",
         "steps",
         "verify archive",
         "backends",

@@ -218,6 +218,19 @@ def test_group_index_out_of_range_is_no_state(session):
         session.bind("a/group", np.array(-1, np.int32))
 
 
+def test_groups_that_are_bound_to_read_only_arrays_are_not_changed(session):
+    for name in ("adam/groups/0/betas/1", "a/group"):
+        memory = session.get(name)
+        session.bind(name, memory)
+        memory.flags.writeable = False
+    with pytest.raises(StateError, match="'adam/groups/0/betas/1': the array"):
+        session.groups["adam"][0]["betas"] = (0.5, 0.5)
+    assert session.groups["adam"][0]["betas"] == (0.25, 0.25)
+    with pytest.raises(StateError, match="'a/group': the array that it is bound to is read-only"):
+        session.groups["adam"].move("a", 1)
+    assert session.get("a/group") == 0
+
+
 def test_groups_are_busy_while_the_session_runs(session):
     with session._use(), pytest.raises(SessionBusyError):
         session.groups["adam"][0]["lr"] = 1.0

@@ -214,7 +214,8 @@ read_only.flags.writeable = False
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        ([1.0, 2.0, 3.0], "bind 'w': list is not a numpy array"),
+        ([1.0, 2.0, 3.0], "bind 'w': list is not a plain numpy array"),
+        (np.ma.masked_less(ones(), 2), "bind 'w': MaskedArray is not a plain numpy array"),
         (np.zeros(3), "bind 'w': the array is float64"),
         (np.zeros(6, np.float32)[::2], "bind 'w': the array is not contiguous"),
         (np.zeros(13, np.uint8)[1:].view(np.float32), "bind 'w': the array is not contiguous and aligned"),
@@ -261,6 +262,87 @@ def test_two_variables_cannot_be_bound_to_the_same_memory():
     made.bind("a", memory[:3])
     with pytest.raises(StateError, match="overlaps one that another variable is bound to"):
         made.bind("b", memory[1:])
+
+
+@pytest.mark.parametrize("name", ["w", "g"])
+@pytest.mark.parametrize("view", [lambda a: a, lambda a: a.reshape(1000), lambda a: np.frombuffer(a.data)])
+def test_bound_memory_cannot_be_given_back(name, view):
+    p = Program("train", dimensions=())
+    g, w = p.feed("g", (1000,), "float64"), p.variable("w", (1000,), "float64")
+    p.kernel([w, g], [call("add", 0, 1, dtype="float64")], [(2, w)])
+    made = plan(p, variables=[variable("w", (1000,), "float64")]).session("cpu")
+    memory = np.zeros(1000)
+    made.bind(name, view(memory))
+    with pytest.raises(ValueError, match="cannot resize an array"):
+        memory.resize(10**6, refcheck=False)
+    made.bind(name, np.zeros(1000))
+    memory.resize(10**6, refcheck=False)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+def test_shape_of_a_bound_array_may_be_seen_in_another_way(backend):
+    made, memory, gradient = training().session(backend), ones(), ones(2)
+    made.bind("w", memory)
+    made.bind("g", gradient)
+    memory.resize((3, 1), refcheck=False)
+    gradient.resize((1, 3), refcheck=False)
+    assert made.run("train")["old"].shape == (3,)
+    assert made.state_dict()["w"].tolist() == [0.0] * 3
+    assert memory.tolist() == [[0.0]] * 3
+
+
+def lent(backend="numpy"):
+    """A session with a program that changes w and one that reads it, and the array that w is bound to."""
+    reading = Program("look", dimensions=())
+    reading.fetch("w", reading.variable("w", (3,)))
+    changing = Program("train", dimensions=())
+    w, g = changing.variable("w", (3,)), changing.feed("g", (3,))
+    changing.kernel([w, g], [call("sub", 0, 1)], [(2, w)])
+    made = plan(changing, reading, variables=[variable("w", (3,)), variable("v", (3,))]).session(backend)
+    memory = ones()
+    made.bind("w", memory)
+    return made, memory
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda made: made.run("train", g=ones()),
+        lambda made: made.run_many("train", [{"g": ones()}]),
+        lambda made: made.run_many("train", [{"g": ones()}] * 2),
+        lambda made: made.run_many("train", {"g": ones()[None]}),
+        lambda made: made.set("w", ones(2)),
+        lambda made: made.load_state_dict({"v": ones(2), "w": ones(2)}, strict=False),
+    ],
+)
+def test_bound_array_that_became_read_only_is_not_changed(backend, change):
+    made, memory = lent(backend)
+    made.run("train", g=ones(0))
+    memory.flags.writeable = False
+    with pytest.raises(StateError) as caught:
+        change(made)
+    assert str(caught.value).startswith("variable 'w': the array that it is bound to is read-only now")
+    assert "array.flags.writeable = True, or session.bind('w', array.copy())" in str(caught.value)
+    assert memory.tolist() == [1.0] * 3
+    assert made.get("v").tolist() == [0.0] * 3
+    assert made.run("look")["w"].tolist() == [1.0] * 3  # which changes nothing
+    made.bind("w", memory.copy())
+    change(made)
+
+
+def test_array_that_becomes_read_only_between_batches_is_not_changed():
+    made, memory = lent("cpu")
+
+    def batches():
+        yield {"g": ones()}
+        yield {"g": ones()}
+        memory.flags.writeable = False
+        yield {"g": ones()}
+
+    with pytest.raises(StateError, match="is read-only now"):
+        made.run_many("train", batches())
+    assert memory.tolist() == [-1.0] * 3
 
 
 # --- one user at a time -------------------------------------------------------------------------------------
