@@ -74,13 +74,17 @@ class Optimizer(Declared, Stepping, ABC):
         self.param_groups = [self._group(i, *group, given) for i, group in enumerate(groups)]
         self.params = self.parameters = tuple(p for group in self.param_groups for p in group.params)
         self._rules: dict[tuple[Any, ...], Rule] = {}
-        self._members = {
-            p: self._stored(p, "group", i, (), int32)
-            for i, g in enumerate(self.param_groups)
-            for p in g.params
-        }
+        self._members = self._memberships()
         self._state: dict[Parameter, tuple[Variable, ...]] = {}
         self._start()
+
+    def _memberships(self) -> dict[Parameter, Variable]:
+        """The variable that holds each parameter's group: one for all, where there is nowhere to move."""
+        if len(self.param_groups) == 1:
+            only = stored(lambda: self.name, "group", self.location, 0, (), int32)
+            return dict.fromkeys(self.params, only)
+        groups = enumerate(self.param_groups)
+        return {p: self._stored(p, "group", i, (), int32) for i, group in groups for p in group.params}
 
     def _group(
         self, index: int, params: list[Parameter], own: dict[str, Any], given: dict[str, Any]
@@ -265,7 +269,7 @@ class Optimizer(Declared, Stepping, ABC):
 
     def held(self) -> Iterable[Tensor]:
         """What enters a graph's state with the optimizer: parameters too that no program updates."""
-        return (*self._members.keys(), *self._members.values(), *super().held())
+        return (*self._members, *dict.fromkeys(self._members.values()), *super().held())
 
     def table(self) -> Table:
         """What a plan keeps of the optimizer, for ``session.groups``; names are final by then."""

@@ -95,6 +95,17 @@ def test_reads_in_the_program_see_the_values_from_before_the_run():
     np.testing.assert_array_equal(out["after"], np.float32([0, 1]))
 
 
+def test_one_variable_per_parameter_holds_its_group_where_there_are_several():
+    with lf.Graph() as graph:
+        first, second = weight("first"), weight("second")
+        optimizer = optim.SGD([{"params": [first]}, {"params": [second], "lr": 0.1}], lr=1.0, name="opt")
+        with graph.program("train"):
+            optimizer.step({first: first * 1.0, second: second * 1.0})
+    session = run(graph, "train")
+    assert (session.get("first/group"), session.get("second/group")) == (0, 1)
+    assert "opt/group" not in session.state_dict()
+
+
 def test_names_of_the_state():
     with lf.Graph() as graph:
         w = weight("layer.weight")
@@ -108,7 +119,7 @@ def test_names_of_the_state():
         "layer.weight/exp_avg",
         "layer.weight/exp_avg_sq",
         "layer.weight/max_exp_avg_sq",
-        "layer.weight/group",
+        "opt/group",
         "opt/micro_steps",
         "opt/updates",
         "opt/applied",
@@ -130,7 +141,7 @@ def test_two_optimizers_of_one_name_are_refused_at_compile():
         with graph.program("train"):
             for w in (a, b):
                 optim.SGD([w]).step({w: w * 1.0})
-    with pytest.raises(GraphError, match="two variables are named 'sgd/groups/0/lr'") as caught:
+    with pytest.raises(GraphError, match="two variables are named 'sgd/group'") as caught:
         lf.compile(graph)
     assert "test_step.py:" in str(caught.value)
 
