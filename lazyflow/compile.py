@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
 from lazyflow.append import as_tensor
 from lazyflow.compiler import graph as ir
 from lazyflow.compiler.pipeline import compile_graph
+from lazyflow.compiler.text import to_text
 from lazyflow.context import ProgramContext, find_graph, opened
 from lazyflow.graph import Graph
 from lazyflow.location import user_line
@@ -58,12 +60,17 @@ def compile(graph: Graph, skip: Collection[str] = ()) -> Plan:
         )
     if graph.frozen_at is not None:
         with uncollected():
-            return Plan(*compile_graph(graph.ir, skip))
+            return _plan(graph.ir, skip)
     with _restored_on_error(graph), uncollected():
         _finish(graph)
-        plan = Plan(*compile_graph(graph.ir, skip))
+        plan = _plan(graph.ir, skip)
     graph.frozen_at = user_line()
     return plan
+
+
+def _plan(graph: ir.Graph, skip: Collection[str]) -> Plan:
+    # the text is written when it is asked for, as when the plan is saved: it takes a tenth of compiling
+    return Plan(*compile_graph(graph, skip), source=partial(to_text, graph, origins=True))
 
 
 @contextmanager
@@ -71,7 +78,7 @@ def _restored_on_error(graph: Graph) -> Iterator[None]:
     """Leave the graph as it was where compiling fails."""
     operations = len(graph.ir.ops)
     effects = {name: len(program.effects) for name, program in graph.ir.programs.items()}
-    variables, shared = list(graph.variables), dict(graph.shared)
+    variables, numbers, shared = list(graph.variables), dict(graph.numbers), dict(graph.shared)
     try:
         yield
     except BaseException:
@@ -81,7 +88,7 @@ def _restored_on_error(graph: Graph) -> Iterator[None]:
             del graph.ir.programs[name].effects[count:]
         for variable in [v for v in graph.variables if v not in variables]:
             del graph.variables[variable]
-        graph.shared = shared
+        graph.numbers, graph.shared = numbers, shared
         graph.ir.variables.clear()
         graph.ir.optimizers.clear()
         raise

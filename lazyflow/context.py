@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -70,6 +70,7 @@ class GraphContext:
         self.variables: dict[ir.Variable, Any] = {}  # the front's Variable of each, in the order of adoption
         self.optimizers: list[Any] = []
         self.pinned: tuple[Origin, ...] | None = None  # the origin of all ops, while gradients are appended
+        self.numbers: dict[Hashable, Value] = {}  # the constants that stand for plain numbers
         self.shared: dict[str, Any] = {}  # what a room keeps once per graph (the random state, say)
 
     def append(self, op: Op) -> Op:

@@ -5,6 +5,7 @@ import pytest
 
 import lazyflow as lf
 from lazyflow import nn, optim
+from lazyflow.runtime import load_plan
 
 
 def graph_of(build):
@@ -55,6 +56,29 @@ def test_failed_initializer_leaves_the_graph_as_it_was():
             lf.compile(graph)
         assert len(graph.ir.ops) == operations
         assert "init" not in graph.ir.programs
+
+
+def test_numbers_of_a_failed_compile_are_forgotten():
+    def third(shape, dtype):
+        return lf.full(shape, 1.0, dtype) * 3.25 if seen else 0.0
+
+    seen = []
+    with lf.Graph() as graph:
+        first = lf.Parameter(lambda shape, dtype: lf.full(shape, 1.0, dtype) * 3.25, (2,), name="first")
+        second = lf.Parameter(third, (2,), name="second")
+        graph.program("read", fetches={"sum": first + second})
+        with pytest.raises(lf.ArgumentTypeError, match="initializers are"):
+            lf.compile(graph)
+        seen.append(True)
+        np.testing.assert_array_equal(lf.compile(graph).session("numpy").run("read")["sum"], [6.5, 6.5])
+
+
+def test_a_plan_keeps_the_text_of_its_graph(tmp_path):
+    plan = lf.compile(graph_of(double))
+    assert "%2 = mul %0 %1 : float32[3]" in " ".join(plan.source.split())
+    assert "test_compile.py:" in plan.source
+    plan.save(tmp_path / "double.lfplan")
+    assert load_plan(tmp_path / "double.lfplan").source == plan.source
 
 
 def test_open_program_is_refused_by_name():

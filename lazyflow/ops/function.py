@@ -91,13 +91,17 @@ _NUMBERS = (bool, int, float, np.generic)
 
 
 def number(value: bool | int | float, dtype: DType) -> Tensor:
-    """A number as a constant of rank 0, made in ``dtype``.
+    """A number as a constant of rank 0, made in ``dtype``: one op per graph, however often it is used.
 
     Raises:
         DTypeError: if the dtype is of integers or bools and does not hold it.
     """
+    graph = current_graph("number")
     negative = isinstance(value, float) and math.copysign(1.0, value) < 0.0
-    return constant_of(_number(value, negative, dtype))
+    key = (value, type(value), negative, dtype)
+    if key not in graph.numbers:
+        graph.numbers[key] = constant_of(_number(value, negative, dtype)).value
+    return Tensor(graph, graph.numbers[key])
 
 
 @lru_cache(maxsize=4096, typed=True)

@@ -164,3 +164,12 @@ def test_every_gradient_rule_is_checked_by_a_case():
     made_by_passes = {primitives.copy}
     rules = {primitive for primitive, rule in RULES.items() if rule is not None}
     assert rules - second - made_by_passes <= used
+
+
+def test_a_number_is_one_op_of_its_graph():
+    with lf.Graph() as graph:
+        x = lf.placeholder("x", (3,))
+        y = x * 2 + 2 + 2.0 + 0.0 - (-0.0)
+        graph.program("main", fetches={"y": y})
+    constants = [op.attributes["value"].item() for op in graph.ir.ops if op.primitive is primitives.constant]
+    assert list(map(str, constants)) == ["2.0", "2.0", "0.0", "-0.0"]  # 2 and 2.0 may be of other dtypes
