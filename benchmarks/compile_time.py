@@ -18,7 +18,6 @@ import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.compiler.passes.emit import emit
 from lazyflow.compiler.pipeline import stages
-from lazyflow.compiler.text import to_text
 from lazyflow.runtime.verify import verify
 
 WIDTH = 8
@@ -63,9 +62,7 @@ def run_passes(graph, clock):
     for name, stage in stages(graph.ir):
         clock.lap(f"  {next(numbers):>2} {name}")
         final = stage
-    text = to_text(graph.ir, origins=True)
-    clock.lap("  text")
-    document, _ = emit(final, text)
+    document, _ = emit(final)
     clock.lap("  emit")
     verify(document)
     clock.lap("  verify")

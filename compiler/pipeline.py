@@ -19,7 +19,6 @@ from lazyflow.compiler.passes.prune import prune
 from lazyflow.compiler.passes.simplify import simplify
 from lazyflow.compiler.passes.validate import validate
 from lazyflow.compiler.primitives import placeholder, variable
-from lazyflow.compiler.text import to_text
 from lazyflow.runtime import schema
 from lazyflow.runtime.errors import ArgumentError, GraphError, message
 
@@ -73,7 +72,7 @@ def compile_graph(
         ShapeError: if a program mentions a dimension that none of its feeds binds.
     """
     *_, (_, final) = stages(graph, skip, check)
-    return emit(final, to_text(graph, origins=True))
+    return emit(final)
 
 
 def stages(graph: Graph, skip: Collection[str] = (), check: bool = False) -> Iterator[tuple[str, Graph]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
@@ -47,6 +48,7 @@ class Plan:
         document: The plan's document.
         constants: The array of each of its constants.
         state: A value per variable, with which sessions start; None: they start with the initial values.
+        source: Writes the text of the graph, where the document does not hold it yet.
 
     Raises:
         PlanError: if the document does not verify.
@@ -57,6 +59,7 @@ class Plan:
         document: schema.Document,
         constants: Mapping[str, Array],
         state: Mapping[str, Array] | None = None,
+        source: Callable[[], str] | None = None,
     ) -> None:
         verify(document)
         verify_arrays(document.constants, constants, "constant")
@@ -65,6 +68,12 @@ class Plan:
         self.document = document
         self.constants = dict(constants)
         self.state = None if state is None else dict(state)
+        self._source = source
+
+    @cached_property
+    def source(self) -> str:
+        """The graph as the user built it, one line per op, with the user's names and lines."""
+        return self.document.source if self._source is None else self._source()
 
     def session(
         self, backend: str = "auto", seed: int | None = None, precision: str | None = None
@@ -148,7 +157,7 @@ class Plan:
             )
         if state is not None:
             verify_arrays(self.document.variables, state, "variable")
-        write_archive(path, self.document, self.constants, state)
+        write_archive(path, replace(self.document, source=self.source), self.constants, state)
 
     @property
     def fingerprint(self) -> str:

@@ -19,12 +19,11 @@ from lazyflow.runtime.errors import GraphError
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 
-def emit(graph: Graph, source: str = "") -> tuple[schema.Document, Arrays]:
+def emit(graph: Graph) -> tuple[schema.Document, Arrays]:
     """Write the plan.
 
     Args:
         graph: A graph behind ``place_buffers``.
-        source: The text of the graph as the user built it, kept for inspection.
 
     Returns:
         The document, and the array of each of its constants.
@@ -55,7 +54,6 @@ def emit(graph: Graph, source: str = "") -> tuple[schema.Document, Arrays]:
         optimizers=tuple(graph.optimizers),
         origins=tuple(schema.Origin(name=name, location=location) for name, location in origins.rows),
         reasons=tuple(graph.reasons),
-        source=source,
     )
     return document, constants.arrays
 

@@ -359,11 +359,10 @@ def test_all_variables_are_in_the_table():
     assert names == ["unused", "w", "group"]
 
 
-def test_the_source_and_the_optimizers_travel_along():
+def test_the_optimizers_travel_along():
     graph = from_text(TRAIN)
     graph.optimizers.append(schema.Optimizer(name="o", kind="SGD", groups=(), members={}, state={}))
-    result, _ = emit(finished(graph), source="the text")
-    assert result.source == "the text"
+    result, _ = emit(finished(graph))
     assert result.optimizers == tuple(graph.optimizers)
 
 
