@@ -50,6 +50,19 @@ def unstacked(batches: Mapping[str, Array], runs: int) -> Iterator[dict[str, Arr
         yield {name: array[run, ...] for name, array in batches.items()}
 
 
+def in_blocks(stacked: Mapping[str, Array], runs: int, held: int) -> Iterator[Mapping[str, Array]]:
+    """Stacked arrays, so many runs at a time that these take few bytes beside them.
+
+    Args:
+        stacked: Arrays whose first axis is the run.
+        runs: How many there are; at least one.
+        held: The bytes that each of them takes.
+    """
+    count = max(1, min(runs, _MOST_BYTES // held)) if held else runs
+    for start in range(0, runs, count):
+        yield {name: array[start : start + count] for name, array in stacked.items()}
+
+
 def parted(batches: Iterable[Mapping[str, object]], count: int) -> Iterator[Part]:
     """The batches, as many at a time as ``count``; an error of theirs comes after those that they gave."""
     iterator = iter(batches)

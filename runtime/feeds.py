@@ -51,7 +51,7 @@ class Feeds:
         known = self._solved.get(self._plain_shapes(given, state))  # type: ignore[arg-type]
         if known is not None:
             return given, known  # type: ignore[return-value]
-        self._check_names(given)
+        self.check_names(given)
         arrays: dict[str, Array] = {}
         for name, feed in self.rows.items():
             arrays[name] = as_array(given[name], self._wanted(feed, "feed"))
@@ -82,27 +82,35 @@ class Feeds:
             shapes.append(array.shape)
         return tuple(shapes)
 
-    def read_stacked(
-        self, given: Mapping[str, object], stacked: Mapping[str, Array], runs: int, state: State
-    ) -> Steps:
+    def held(self, stacked: Mapping[str, Array]) -> int:
+        """The bytes that each run of stacked arrays takes beside them: of what must be cast or copied."""
+        copied = [name for name, array in stacked.items() if not self._rows_are_plain(name, array)]
+        return sum(stacked[name][0, ...].size * self.dtypes[name].itemsize for name in copied)
+
+    def read_stacked(self, given: Mapping[str, object], stacked: Mapping[str, Array], state: State) -> Steps:
         """The same for several runs, of which some feeds hold a value each, along a further first axis.
 
         Args:
             given: What the caller and the bound placeholders give.
-            stacked: What of that holds a value per run.
-            runs: How many runs; at least one.
+            stacked: What of that holds a value per run, for at least one; none is the memory of a variable.
             state: The variables.
 
         Raises:
             FeedError: as ``read``.
         """
-        self._check_names(given)
         first = {**given, **{name: array[0, ...] for name, array in stacked.items()}}
         arrays, sizes = self.read(first, state)
         moving: dict[str, Array | list[Array]] = {
-            name: self._usable(name, array, state) for name, array in stacked.items()
+            name: array if self._rows_are_plain(name, array) else self._usable(name, array, state)
+            for name, array in stacked.items()
         }
+        runs = len(next(iter(stacked.values())))
         return Steps(runs, sizes, {n: a for n, a in arrays.items() if n not in moving}, moving)
+
+    def _rows_are_plain(self, name: str, array: Array) -> bool:
+        """Whether a backend may use each row of a stacked array as it is, however far apart they are."""
+        plain = type(array) is np.ndarray and array.dtype == self.dtypes[name]
+        return plain and array.flags.aligned and array[0, ...].flags.c_contiguous
 
     def check_bound(self, name: str, array: object) -> None:
         """Refuse an array that cannot stand for a placeholder in every run.
@@ -121,7 +129,12 @@ class Feeds:
         ready = np.require(array, self.dtypes[name], ["C", "ALIGNED", "ENSUREARRAY"])
         return ready.copy() if state.overlaps(ready) else ready
 
-    def _check_names(self, given: Mapping[str, object]) -> None:
+    def check_names(self, given: Mapping[str, object]) -> None:
+        """Refuse feeds of which one is unknown or missing.
+
+        Raises:
+            FeedError: naming it.
+        """
         where = f"program {self.program.name!r}"
         for name in given:
             if name not in self.rows:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,12 +16,22 @@ from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.backend import Backend, Bound, Ran, Steps
-from lazyflow.runtime.batches import Batches, Part, Results, count_runs, grouped, parted, unstacked
+from lazyflow.runtime.batches import (
+    Batches,
+    Part,
+    Results,
+    count_runs,
+    grouped,
+    in_blocks,
+    parted,
+    unstacked,
+)
 from lazyflow.runtime.checkpoint import read_checkpoint, write_checkpoint
 from lazyflow.runtime.errors import (
     ArgumentError,
     ArgumentTypeError,
     FeedError,
+    LazyflowError,
     SessionBusyError,
     StateError,
     message,
@@ -35,6 +46,7 @@ Array: TypeAlias = NDArray[Any]
 Ready: TypeAlias = tuple[Mapping[str, Array], dict[str, int]]  # feeds, and the value of each dimension
 
 _NOTE = "in run {} (from 0) of run_many; the runs before it have happened"
+_OTHER_NOTE = "in run_many; at least {} runs have happened"
 _WHOLE = nullcontext()
 
 
@@ -165,11 +177,13 @@ class Session:
             raise FeedError(message(f"run_many: {type(batches).__name__} holds no batches", hint=hint))
         placeholders = self._program(program)
         results = Results(every=fetch == "all")
-        for part in self._parts(program, placeholders, batches, ahead):
+        for part in self._parts(placeholders, batches, ahead):
             try:
                 self._run_part(program, placeholders, part, results)
             except Exception as error:
-                error.add_note(_NOTE.format(results.runs))
+                # one that a handler of a signal raises may come before the last runs are counted
+                note = _NOTE if isinstance(error, LazyflowError) else _OTHER_NOTE
+                error.add_note(note.format(results.runs))
                 raise
         if fetch == "all":
             return results.fetches
@@ -184,15 +198,11 @@ class Session:
             self._feeding[program] = any(self._state.overlaps(array) for array in bound)
         return self._feeding[program]
 
-    def _parts(self, program: str, placeholders: Feeds, batches: Batches, ahead: int) -> Iterable[Part]:
+    def _parts(self, placeholders: Feeds, batches: Batches, ahead: int) -> Iterable[Part]:
         """The batches in parts: nothing is read of one before the runs of those before it have happened."""
-        runs = count_runs(batches, placeholders) if isinstance(batches, Mapping) else 0
-        each = unstacked(batches, runs) if isinstance(batches, Mapping) else batches
-        if self._feeds_itself(program, placeholders):
-            return parted(each, 1)
         if isinstance(batches, Mapping):
-            return [batches] if runs else []
-        return parted(each, max(1, len(batches)) if isinstance(batches, list | tuple) else ahead)
+            return [batches] if count_runs(batches, placeholders) else []
+        return parted(batches, max(1, len(batches)) if isinstance(batches, list | tuple) else ahead)
 
     def _run_part(self, program: str, placeholders: Feeds, part: Part, results: Results) -> None:
         if isinstance(part, list) and len(part) == 1:
@@ -214,13 +224,23 @@ class Session:
 
     def _steps(self, program: str, placeholders: Feeds, part: Part) -> Iterable[Steps]:
         """What the runs of a part are fed, those of equal sizes together."""
+        own = self._feeds_itself(program, placeholders)
+        read = partial(self._read_batch, placeholders)
         if isinstance(part, Mapping):
-            given, runs = self._given(placeholders, part, {}), count_runs(part, placeholders)
-            return [placeholders.read_stacked(given, part, runs, self._state)]
-        if all(map(_is_empty, part)):
+            runs = count_runs(part, placeholders)
+            if not own and not any(map(self._state.overlaps, part.values())):
+                return self._stacked_steps(placeholders, part, runs)
+            return grouped(unstacked(part, runs), read)
+        if not own and all(map(_is_empty, part)):
             arrays, sizes = self._ready.get(program) or self._read(program, placeholders, None, {})
             return [Steps(len(part), sizes, arrays, {})]
-        return grouped(part, lambda batch: self._read_batch(placeholders, batch))
+        return grouped(part, read)
+
+    def _stacked_steps(self, placeholders: Feeds, stacked: Mapping[str, Array], runs: int) -> Iterator[Steps]:
+        given = self._given(placeholders, stacked, {})
+        placeholders.check_names(given)
+        for block in in_blocks(stacked, runs, placeholders.held(stacked)):
+            yield placeholders.read_stacked({**given, **block}, block, self._state)
 
     def _read_batch(
         self, placeholders: Feeds, batch: Mapping[str, object]

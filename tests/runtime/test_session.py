@@ -291,6 +291,21 @@ def test_shape_of_a_bound_array_may_be_seen_in_another_way(backend):
     assert memory.tolist() == [[0.0]] * 3
 
 
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+@pytest.mark.parametrize("first", ["w", "g"])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_placeholder_in_the_memory_of_a_variable_is_read_as_it_was_before_each_run(backend, first, place):
+    made, memory = training().session(backend), np.arange(6, dtype=np.float32)
+    arrays, expected = {"w": memory[:3], "g": memory[place : place + 3]}, memory.copy()
+    for name in (first, *arrays.keys() - {first}):
+        made.bind(name, arrays[name])
+    for runs in (1, 1, 3):
+        made.run_many("train", [{}] * runs)
+        for _ in range(runs):
+            expected[:3] -= np.float32(0.5) * expected[place : place + 3].copy()
+    assert memory.tolist() == expected.tolist()
+
+
 def lent(backend="numpy"):
     """A session with a program that changes w and one that reads it, and the array that w is bound to."""
     reading = Program("look", dimensions=())

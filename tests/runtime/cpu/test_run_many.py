@@ -47,15 +47,57 @@ def test_bound_feeds_and_empty_batches():
     assert session.get("total").tolist() == [109]
 
 
-def test_stacked_feed_in_the_memory_of_a_variable_is_read_before_it_changes():
-    session = counting(size=4)
-    memory = np.zeros(4, np.float32)
+@pytest.mark.parametrize("every", [True, False])
+def test_stacked_feed_in_the_memory_of_a_variable_is_read_run_by_run(every):
+    session, memory = counting(size=4), np.zeros(4, np.float32)
     session.bind("total", memory)
-    session.run_many("main", {"x": memory})
+    feeds = {"x": memory} if every else [{"x": memory[run, ...]} for run in range(4)]
+    session.run_many("main", feeds)
     assert memory.tolist() == [0] * 4
     memory[:] = 1
-    session.run_many("main", {"x": memory})
-    assert memory.tolist() == [5] * 4
+    session.run_many("main", feeds)
+    assert memory.tolist() == [16] * 4
+
+
+def test_stacked_feeds_are_read_run_by_run_beside_a_placeholder_bound_to_a_variables_memory():
+    p = Program(dimensions=())
+    x, y, total = p.feed("x", ()), p.feed("y", ()), p.variable("total", ())
+    p.kernel([total, x, y], [call("mul", 1, 2), call("add", 0, 3)], [(4, total)])
+    session, memory = plan(p, variables=[variable("total", ())]).session("cpu"), np.ones((), np.float32)
+    session.bind("total", memory)
+    session.bind("y", memory)
+    session.run_many("main", {"x": np.float32([1, 2, 3])})
+    assert memory == (1 + 1) * (1 + 2) * (1 + 3)
+
+
+def test_casts_of_stacked_arrays_are_not_hoarded(monkeypatch):
+    p = Program(dimensions=())
+    x, first = p.feed("x", (1 << 18,), "float64"), p.arena((), "float64")
+    p.kernel([x.access(())], [], [(0, first)], space=())
+    p.fetch("first", first)
+    session = plan(p).session("cpu")
+    asked = offered(session, monkeypatch)
+    stacked = np.broadcast_to(np.arange(9, dtype=np.float32)[:, None], (9, 1 << 18))
+    found = session.run_many("main", {"x": stacked}, fetch="all")
+    assert max(asked) == 2  # of 2 MB each
+    assert [step["first"] for step in found] == list(range(9))
+
+
+def test_rows_of_stacked_arrays_are_read_where_they_lie(monkeypatch):
+    p = Program(dimensions=())
+    x, y = p.feed("x", (3,)), p.arena((3,))
+    p.kernel([x], [call("neg", 0)], [(1, y)])
+    p.fetch("y", y)
+    session, taken = plan(p).session("cpu"), []
+    run_steps = session.backend.run_steps
+    monkeypatch.setattr(
+        session.backend, "run_steps", lambda *args: (taken.append(args[1].moving["x"]), run_steps(*args))[1]
+    )
+    memory = np.arange(24, dtype=np.float32).reshape(4, 6)
+    for stacked in (memory[::2, :3], memory[::-1, 3:], np.broadcast_to(memory[0, :3], (5, 3))):
+        found = session.run_many("main", {"x": stacked}, fetch="all")
+        np.testing.assert_array_equal([step["y"] for step in found], -stacked)
+        assert np.may_share_memory(taken[-1], memory)
 
 
 def checked():
@@ -259,6 +301,20 @@ def test_placeholder_bound_anew_is_read_from_where_it_is_now():
     assert memory.tolist() == [16]
 
 
+def test_generator_may_bind_a_placeholder_to_a_variables_memory():
+    session, memory = counting(), np.ones(1, np.float32)
+    session.bind("total", memory)
+    session.bind("x", np.ones((), np.float32))
+
+    def batches():
+        yield from [{}] * 4
+        session.bind("x", memory.reshape(()))
+        yield from [{}] * 4
+
+    session.run_many("main", batches(), ahead=4)
+    assert memory.tolist() == [5 * 2**4]
+
+
 def test_generator_is_asked_when_the_runs_before_have_happened():
     session, memory, seen = counting(), np.zeros((), np.float32), []
 
@@ -324,6 +380,26 @@ def test_failing_run_of_a_list_is_named(kind):
         session.run_many("main", kind(batches), ahead=4)
     assert caught.value.__notes__ == ["in run 3 (from 0) of run_many; the runs before it have happened"]
     assert session.get("count") == 3
+
+
+def test_number_of_runs_is_a_lower_bound_where_the_handler_of_a_signal_raises():
+    session, main = counting(size=100_000), threading.main_thread().ident
+
+    def stop(number, frame):
+        raise TimeoutError("enough")
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    timer = threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGUSR1))
+    try:
+        timer.start()
+        with pytest.raises(TimeoutError) as caught:
+            session.run_many("main", {"x": np.ones(10**6, np.float32)})
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    words = caught.value.__notes__[0].split()
+    assert " ".join(words[:4]) == "in run_many; at least"
+    assert int(words[4]) <= session.get("a")[0] < 10**6
 
 
 def after_interrupt(session, batches):
