@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
 
 from lazyflow.compiler import primitives
-from lazyflow.compiler.graph import Graph, Op, Value
+from lazyflow.compiler.graph import Graph, Op, Origin, Value, make
 from lazyflow.compiler.primitives import Primitive
 from lazyflow.compiler.text import to_text
 from lazyflow.runtime.dimensions import Shape
@@ -76,9 +76,9 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
     Returns:
         A node per op, keyed by the user's name for it (``matmul``, then ``matmul#1``), with ``kind`` ("op"),
         ``primitive``, ``name``, ``location``, and the ``shape`` (ints, and the text of sizes that are bound
-        at run time) and ``dtype`` of its first output; a variable also with ``trainable``; an op with an
-        effect with its ``program`` and the names of the variables that it ``assigns``. A node per program,
-        keyed ``program NAME``, with ``kind`` "program" and ``name``.
+        at run time) and ``dtype`` of its first output; a variable, also one that only updates read, with
+        ``trainable`` too; an op with an effect with its ``program`` and the names of the variables that it
+        ``assigns``. A node per program, keyed ``program NAME``, with ``kind`` "program" and ``name``.
 
         An edge per use of a value, with ``kind`` "operand", ``operand`` (its position), ``output`` (which
         output of the source it is), ``shape`` and ``dtype``. Also an edge of ``kind`` "state" from each
@@ -86,7 +86,7 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
         ``kind`` "fetch", with ``name``, from each fetched value to its program.
     """
     result: nx.MultiDiGraph[str] = nx.MultiDiGraph(name=graph.name)
-    keys = _keys(graph)
+    keys = _keys([*graph.ops, *_unread(graph)])
     for op, key in keys.items():
         result.add_node(key, **_node(op))
     for op, key in keys.items():
@@ -107,17 +107,29 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
             result.add_edge(keys[value.op], target, kind="fetch", name=fetch, **carried)
     for op, key in keys.items():
         for variable in op.assigned if op.primitive is primitives.update else ():
-            if variable in stored:
-                result.add_edge(stored[variable], key, kind="state")
+            result.add_edge(stored[variable], key, kind="state")
     return result
 
 
-def _keys(graph: Graph) -> dict[Op, str]:
+def _unread(graph: Graph) -> list[Op]:
+    """An op for each variable that updates change and no op reads, such as an optimizer's state."""
+    updates = (op for op in graph.ops if op.primitive is primitives.update)
+    changed = dict.fromkeys(variable for op in updates for variable in op.assigned)
+    for op in graph.ops:
+        if op.primitive is primitives.variable:
+            changed.pop(op.attributes["variable"], None)
+    return [
+        make(primitives.variable, (), {"variable": variable}, (Origin(variable.name, variable.location),))
+        for variable in changed
+    ]
+
+
+def _keys(ops: Iterable[Op]) -> dict[Op, str]:
     """A key per op: its name, numbered from the second of that name on."""
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     keys: dict[Op, str] = {}
-    for op in graph.ops:
+    for op in ops:
         name = key = _name(op)
         while key in taken:
             seen[name] += 1

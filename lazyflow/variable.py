@@ -14,7 +14,7 @@ from lazyflow.compiler import graph as ir
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Origin, Value, make
 from lazyflow.compiler.rules import Type, show
-from lazyflow.context import GraphContext, current_graph
+from lazyflow.context import current_graph
 from lazyflow.location import user_line
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dtypes import DType
@@ -45,7 +45,7 @@ class Variable(Tensor):
         trainable: Whether optimizers update it (a Parameter).
     """
 
-    __slots__ = ("_shape", "_start", "adopted", "ir", "naming", "owner")
+    __slots__ = ("_read", "_shape", "_start", "adopted", "ir", "naming", "owner")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Variable(Tensor):
         self.naming: Callable[[], str] | None = None if name is None else lambda: name
         self.owner: object = None
         self.adopted = False  # whether a graph uses it
+        self._read: Value | None = None  # in that graph, once an op takes it as an input
         self.ir = ir.Variable(name or "", self._shape, found, trainable, location=user_line())
         self._start_from(start)
 
@@ -82,11 +83,23 @@ class Variable(Tensor):
     @property
     def value(self) -> Value:
         """The value before the run, in the graph that adopted the variable."""
-        if not self.adopted:
-            self._adopt(current_graph("use of a Variable"))
-        return self._value
+        self.adopt()
+        if self._read is None:
+            origins = (Origin(self.name, self.ir.location),)
+            op = make(primitives.variable, (), {"variable": self.ir}, origins)
+            self._read = self.graph.append(op).output
+        return self._read
 
-    def _adopt(self, graph: GraphContext) -> None:
+    def adopt(self) -> None:
+        """Enter the state of the open graph, if no graph has adopted the variable yet.
+
+        Raises:
+            GraphError: if no graph is open, or it is compiled, or traces an update rule.
+        """
+        if self.adopted:
+            return
+        graph = current_graph("use of a Variable")
+        graph.check_open()
         if graph.is_rule:
             raise GraphError(
                 message(
@@ -95,16 +108,14 @@ class Variable(Tensor):
                     hint="name it in the optimizer's `state`, or pass it as a number of the group",
                 )
             )
-        op = make(primitives.variable, (), {"variable": self.ir}, (Origin(self.name, self.ir.location),))
-        self._value = graph.append(op).output
         self.graph = graph
         self.adopted = True
         graph.variables[self.ir] = self
 
     def release(self) -> None:
         """Let another graph adopt it: for the maker of a graph to which nothing is appended any more."""
-        del self._value, self.graph
-        self.adopted = False
+        del self.graph
+        self.adopted, self._read = False, None
 
     @property
     def shape(self) -> tuple[int, ...]:

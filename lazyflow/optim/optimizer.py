@@ -227,7 +227,7 @@ class Optimizer(Declared, Stepping, ABC):
             self.averages[parameter] = made
         variables = (*self._state[parameter], *([self.averages[parameter]] if average else []))
         for variable in variables:
-            _ = variable.value  # adopted by the graph that is open
+            variable.adopt()
         return variables
 
     def _stored(

@@ -220,7 +220,8 @@ class Scheduled:
         graph.check_open()
         self._refuse_shared(graph, call)
         for tensor in self.held():
-            _ = tensor.value  # a variable is adopted by the open graph
+            if isinstance(tensor, Variable):
+                tensor.adopt()
             if tensor.graph is not graph:
                 raise GraphError(
                     message(
