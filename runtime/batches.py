@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lazyflow.runtime.backends.backend import Ran, Steps
 from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.feeds import Feeds
+from lazyflow.runtime.values import count_axes, show
 
 Array: TypeAlias = NDArray[Any]
 Batches: TypeAlias = Iterable[Mapping[str, object]] | Mapping[str, Array]
@@ -25,23 +26,33 @@ def count_runs(batches: Mapping[str, Array], placeholders: Feeds) -> int:
     """How many runs stacked arrays are for.
 
     Raises:
-        FeedError: if one has not the rank of its placeholder and one more, or they differ in length.
+        FeedError: if one is unknown, has not the rank of its placeholder and one more, or they differ in
+            length.
     """
+    placeholders.check_known(batches)
     lengths: dict[str, int] = {}
     for name, array in batches.items():
-        rank = len(placeholders.rows[name].shape) + 1 if name in placeholders.rows else None
-        if not isinstance(array, np.ndarray) or (rank is not None and array.ndim != rank):
-            expected = f"a numpy array with {rank} axes, the first of which is the run"
-            raise FeedError(
-                message(f"run_many: feed {name!r} does not hold one value per run", expected=expected)
-            )
-        lengths[name] = (
-            len(array) if array.ndim else 1
-        )  # of a name that is unknown, as is told when it is read
+        rank = len(placeholders.rows[name].shape)
+        if not isinstance(array, np.ndarray) or array.ndim != rank + 1:
+            raise _not_stacked(name, array, rank)
+        lengths[name] = len(array)
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise FeedError(f"run_many: the feeds hold different numbers of runs: {counts}")
     return next(iter(lengths.values()), 0)
+
+
+def _not_stacked(name: str, value: object, rank: int) -> FeedError:
+    headline = f"run_many: feed {name!r} does not hold one value per run"
+    found, hint = type(value).__name__, None
+    if isinstance(value, list | tuple):
+        found = f"a {found} of {len(value)}"
+        hint = f"np.stack(...) of the values of all runs, or a list of feeds: [{{{name!r}: ...}}, ...]"
+    elif isinstance(value, np.ndarray):
+        found = f"{value.dtype.name} of shape {show(value.shape)}"
+        hint = f"array[None] for one run, or a list of feeds: [{{{name!r}: array}}, ...]"
+    expected = f"a numpy array with {count_axes(rank + 1)}, the first of which is the run"
+    return FeedError(message(headline, expected=expected, found=found, hint=hint))
 
 
 def unstacked(batches: Mapping[str, Array], runs: int) -> Iterator[dict[str, Array]]:

@@ -11,7 +11,7 @@ LazyflowError
 ├── FeedError (ValueError)                a feed that is missing, unknown or does not fit
 ├── StateError (ValueError)               a state that does not fit the plan's variables
 ├── PlanError (ValueError)                a plan that does not verify or cannot be read
-├── OutOfRangeError (IndexError)          an index outside of its axis, found while a program ran
+├── OutOfRangeError (IndexError)          an index out of range, found while a program ran; no such group
 └── SessionBusyError (RuntimeError)       a session used from a second thread while it runs
 """
 
@@ -63,7 +63,7 @@ class PlanError(LazyflowError, ValueError):
 
 
 class OutOfRangeError(LazyflowError, IndexError):
-    """An index was outside of its axis while a program ran; nothing was changed."""
+    """An index is out of range: of an axis, while a program ran, which changed nothing; or of groups."""
 
 
 class SessionBusyError(LazyflowError, RuntimeError):

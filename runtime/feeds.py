@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from lazyflow.runtime.errors import FeedError, message
 from lazyflow.runtime.scalars import stored
 from lazyflow.runtime.state import State
 from lazyflow.runtime.steps import written
-from lazyflow.runtime.values import Wanted, as_array, closest, in_place, listed, show, typed
+from lazyflow.runtime.values import Wanted, as_array, closest, count_axes, in_place, listed, show, typed
 
 Array: TypeAlias = NDArray[Any]
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -129,6 +129,19 @@ class Feeds:
         ready = np.require(array, self.dtypes[name], ["C", "ALIGNED", "ENSUREARRAY"])
         return ready.copy() if state.overlaps(ready) else ready
 
+    def check_known(self, names: Iterable[str]) -> None:
+        """Refuse names that are none of a placeholder.
+
+        Raises:
+            FeedError: naming the first.
+        """
+        for name in names:
+            if name not in self.rows:
+                has = f"feeds of program {self.program.name!r}: {listed(self.rows)}"
+                raise FeedError(
+                    message(f"unknown feed {name!r}", expected=has, hint=closest(str(name), self.rows))
+                )
+
     def check_names(self, given: Mapping[str, object]) -> None:
         """Refuse feeds of which one is unknown or missing.
 
@@ -136,12 +149,7 @@ class Feeds:
             FeedError: naming it.
         """
         where = f"program {self.program.name!r}"
-        for name in given:
-            if name not in self.rows:
-                has = f"feeds of {where}: {listed(self.rows)}"
-                raise FeedError(
-                    message(f"unknown feed {name!r}", expected=has, hint=closest(str(name), self.rows))
-                )
+        self.check_known(given)
         missing = [feed for feed in self.program.feeds if feed.name not in given]
         if missing:
             feed = missing[0]
@@ -171,7 +179,9 @@ class Feeds:
     def _check_extents(self, feed: schema.Feed, shape: tuple[int, ...]) -> None:
         what = f"feed {feed.name!r}"
         if len(shape) != len(feed.shape):
-            raise FeedError(self._misshapen(feed, f"{what}: shape {show(shape)} has {_axes(len(shape))}"))
+            raise FeedError(
+                self._misshapen(feed, f"{what}: shape {show(shape)} has {count_axes(len(shape))}")
+            )
         for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):
             if isinstance(extent, int) and extent != size:
                 raise FeedError(
@@ -207,10 +217,6 @@ class Feeds:
     def _misshapen(self, feed: schema.Feed, headline: str) -> str:
         made = f"at {feed.location}" if feed.location else None
         return message(headline, expected=typed(feed.dtype, feed.shape), made=made)
-
-
-def _axes(count: int) -> str:
-    return "1 axis" if count == 1 else f"{count} axes"
 
 
 def _made(feed: schema.Feed) -> str:

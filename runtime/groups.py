@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TypeAlias, overload
+from typing import NoReturn, TypeAlias, overload
 
 import numpy as np
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.dtypes import bool_
-from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, StateError, message
+from lazyflow.runtime.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    OutOfRangeError,
+    StateError,
+    message,
+)
 from lazyflow.runtime.state import State
 from lazyflow.runtime.values import closest, listed
 
@@ -128,7 +134,37 @@ class Groups(Sequence[Group]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Group]: ...
     def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
-        return self._groups[index]
+        """The group of a number, as of a list.
+
+        Raises:
+            ArgumentTypeError: if it is no number, such as an option's name.
+            OutOfRangeError: if there is no such group.
+        """
+        try:
+            return self._groups[index]
+        except TypeError:
+            raise self._no_number(index) from None
+        except IndexError:
+            headline = f"{self._optimizer.name}: group {index} does not exist; there are {len(self)}"
+            raise OutOfRangeError(headline) from None
+
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        """Options are set in a group.
+
+        Raises:
+            ArgumentTypeError: always, with what to write.
+        """
+        raise self._no_number(index)
+
+    def _no_number(self, index: object) -> ArgumentTypeError:
+        name = self._optimizer.name
+        option = index if isinstance(index, str) else "lr"
+        headline = f"{name}: {index!r} is no number of a group"
+        if isinstance(index, int):
+            headline = f"{name}: group {index} is set option by option"
+        return ArgumentTypeError(
+            message(headline, hint=f"session.groups[{name!r}][0][{option!r}], for the first of {len(self)}")
+        )
 
     def __len__(self) -> int:
         return len(self._groups)

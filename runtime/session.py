@@ -49,6 +49,11 @@ _NOTE = "in run {} (from 0) of run_many; the runs before it have happened"
 _OTHER_NOTE = "in run_many; at least {} runs have happened"
 _WHOLE = nullcontext()
 
+_HINTS = {
+    "run": "session.run(program, x=array) or session.run(program, {'x': array})",
+    "run_many": "session.run_many(program, [{'x': array}, ...]), or {'x': an array per run, stacked}",
+}
+
 
 class Session:
     """Runs the programs of a plan on variables that stay between runs. Made by ``plan.session()``.
@@ -79,7 +84,7 @@ class Session:
         backend.place(self._state.arrays())
 
     def run(
-        self, program: str, /, feeds: Mapping[str, object] | None = None, **named: object
+        self, program: str, /, feeds: Mapping[str, object] | None = None, *more: object, **named: object
     ) -> dict[str, Array]:
         """Run a program once: all its effects together, or none where it fails.
 
@@ -87,6 +92,7 @@ class Session:
             program: The program's name.
             feeds: An array per placeholder, of its dtype or of one that casts safely to it; for rank 0 also a
                 number. Placeholders that arrays are bound to need none.
+            *more: Nothing: feeds have names.
             **named: The same, as keywords.
 
         Returns:
@@ -94,13 +100,16 @@ class Session:
 
         Raises:
             ArgumentError: if there is no such program.
-            FeedError: if a feed is missing, unknown, or does not fit.
+            FeedError: if a feed is missing, unknown, or does not fit, or is given without a name.
             StateError: if it changes a variable whose bound array has become read-only.
             OutOfRangeError: if an index lies outside of its axis.
             SessionBusyError: if the session is running, in this thread or another.
         """
         placeholders = (isinstance(program, str) and self._programs.get(program)) or self._program(program)
         backend = self.backend
+        if more:
+            headline = f"run: {1 + len(more)} feeds without names"
+            raise FeedError(message(headline, expected=listed(placeholders.rows), hint=_HINTS["run"]))
         if not self._lock.acquire(False):
             raise _busy()
         try:
@@ -168,14 +177,14 @@ class Session:
                 positive.
             FeedError: as in ``run``; the runs before the failing one have happened.
         """
-        if fetch not in ("last", "all"):
+        placeholders = self._program(program, "run_many")
+        if isinstance(batches, str | bytes | np.ndarray) or not isinstance(batches, Iterable):
+            headline = f"run_many: {type(batches).__name__} holds no batches"
+            raise FeedError(message(headline, hint=_HINTS["run_many"]))
+        if not isinstance(fetch, str) or fetch not in ("last", "all"):
             raise ArgumentError(f"run_many: fetch={fetch!r}; expected 'last' or 'all'")
         if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
             raise ArgumentError(f"run_many: ahead={ahead!r}; expected a number of batches, at least 1")
-        if isinstance(batches, str | bytes | np.ndarray) or not isinstance(batches, Iterable):
-            hint = "session.run_many(program, [{'x': array}, ...]), or {'x': an array per run, stacked}"
-            raise FeedError(message(f"run_many: {type(batches).__name__} holds no batches", hint=hint))
-        placeholders = self._program(program)
         results = Results(every=fetch == "all")
         for part in self._parts(placeholders, batches, ahead):
             try:
@@ -188,7 +197,9 @@ class Session:
         if fetch == "all":
             return results.fetches
         if not results.runs:
-            raise ArgumentError("run_many: there are no batches, so there is no last run")
+            headline = "run_many: there are no batches, so there is no last run"
+            hint = "[{}] * n runs n times on what is bound" if self._bound else None
+            raise ArgumentError(message(headline, hint=hint))
         return results.fetches[-1]
 
     def _feeds_itself(self, program: str, placeholders: Feeds) -> bool:
@@ -206,7 +217,8 @@ class Session:
 
     def _run_part(self, program: str, placeholders: Feeds, part: Part, results: Results) -> None:
         if isinstance(part, list) and len(part) == 1:
-            feeds = None if _is_empty(part[0]) else part[0]  # no feeds: what is bound is known
+            _check_batch(part[0])
+            feeds = part[0] or None  # no feeds: what is bound is known
             results.add(Ran(1, [self.run(program, feeds)], []))
             return
         with self._use():
@@ -245,6 +257,7 @@ class Session:
     def _read_batch(
         self, placeholders: Feeds, batch: Mapping[str, object]
     ) -> tuple[Mapping[str, Array], Mapping[str, int], bool]:
+        _check_batch(batch)
         given = self._given(placeholders, batch, {})
         arrays, sizes = placeholders.read(given, self._state)
         # read in place, none lies in the memory of a variable
@@ -344,16 +357,11 @@ class Session:
         finally:
             self._lock.release()
 
-    def _program(self, name: str) -> Feeds:
+    def _program(self, name: str, verb: Literal["run", "run_many"] = "run") -> Feeds:
         if not isinstance(name, str):
-            hint = "session.run(program, x=array) or session.run(program, {'x': array})"
-            raise ArgumentTypeError(
-                message(
-                    f"run: {type(name).__name__} is no name of a program",
-                    expected=listed(self._programs),
-                    hint=hint,
-                )
-            )
+            headline = f"{verb}: {type(name).__name__} is no name of a program"
+            expected = listed(self._programs)
+            raise ArgumentTypeError(message(headline, expected=expected, hint=_HINTS[verb]))
         if name not in self._programs:
             expected = listed(self._programs)
             hint = closest(str(name), self._programs)
@@ -366,8 +374,7 @@ class Session:
         if not (named or self._bound) and isinstance(feeds, dict):
             return feeds
         if feeds is not None and not isinstance(feeds, Mapping):
-            hint = "session.run(program, x=array) or session.run(program, {'x': array})"
-            raise FeedError(message(f"feeds: {type(feeds).__name__} is not a mapping", hint=hint))
+            raise FeedError(message(f"feeds: {type(feeds).__name__} is not a mapping", hint=_HINTS["run"]))
         given = dict(feeds or {})
         twice = given.keys() & named.keys()
         if twice:
@@ -409,6 +416,12 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if pressed:
             raise KeyboardInterrupt
+
+
+def _check_batch(batch: object) -> None:
+    if not isinstance(batch, Mapping):
+        headline = f"run_many: a batch that is {type(batch).__name__} is not a mapping of names to arrays"
+        raise FeedError(message(headline, hint=_HINTS["run_many"]))
 
 
 def _is_empty(batch: object) -> bool:

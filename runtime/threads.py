@@ -22,7 +22,9 @@ def set_num_threads(threads: int) -> None:
         ArgumentError: if it is no number from 1 to 256.
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST:
-        raise ArgumentError(message(f"threads: {threads!r}", expected=f"a number from 1 to {MOST}"))
+        raise ArgumentError(
+            message(f"set_num_threads: threads={threads!r}", expected=f"a number from 1 to {MOST}")
+        )
     _chosen[:] = [threads]
 
 
@@ -34,7 +36,7 @@ def get_num_threads() -> int:
 
 
 def _default() -> int:
-    text = os.environ.get("LAZYFLOW_NUM_THREADS", "")
+    text = os.environ.get("LAZYFLOW_NUM_THREADS", "").strip()
     if text:
         if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST:
             raise ArgumentError(

@@ -56,9 +56,19 @@ def as_array(value: object, wanted: Wanted) -> Array:
         raise _no_array(value, wanted)
     if not np.can_cast(value.dtype, dtype, "safe"):
         reason = f"{value.dtype.name} does not cast safely to {dtype.name}"
-        hint = f"array.astype({spelled(dtype)}), where losing digits is meant"
-        raise wanted.refusal(reason, f"an array of {dtype.name}", hint)
+        raise wanted.refusal(reason, f"an array of {dtype.name}", _conversion(value, dtype))
     return value
+
+
+def _conversion(array: Array, dtype: DType) -> str | None:
+    """What to write where an array does not cast safely."""
+    integer = np.issubdtype(dtype, np.integer)
+    if array.dtype.kind in "USO":
+        number = f"np.unique(array, return_inverse=True)[1].astype({spelled(dtype)}), a number for each value"
+        return number if integer else f"array.astype({spelled(dtype)}), where it holds numbers"
+    if integer and np.issubdtype(array.dtype, np.inexact) and np.isnan(array).any():
+        return "the array holds NaN, which no integer stands for: array[~np.isnan(array)] is without"
+    return f"array.astype({spelled(dtype)}), where losing digits is meant"
 
 
 def _is_masked(array: Array) -> bool:
@@ -109,7 +119,7 @@ def _kind(dtype: DType) -> int:
 
 def _no_array(value: object, wanted: Wanted) -> FeedError | StateError:
     kind = "a list" if isinstance(value, list) else f"{type(value).__name__}"
-    axes = ", or a number" if wanted.rank == 0 else f" with {wanted.rank} axes"
+    axes = ", or a number" if wanted.rank == 0 else f" with {count_axes(wanted.rank)}"
     known = isinstance(value, list | tuple | int | float)
     hint = f"np.asarray(..., dtype={spelled(wanted.dtype)})" if known else None
     reason = f"{kind} is not a plain numpy array"
@@ -136,6 +146,15 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(repr(name) for name in names[:limit]) + more if names else "none"
+
+
+def count_axes(rank: int) -> str:
+    """A number of axes in words.
+
+    >>> count_axes(1), count_axes(2)
+    ('1 axis', '2 axes')
+    """
+    return "1 axis" if rank == 1 else f"{rank} axes"
 
 
 def typed(dtype: str, shape: Iterable[int | str]) -> str:

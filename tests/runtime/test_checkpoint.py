@@ -44,6 +44,29 @@ def test_restore_gives_back_every_dtype(tmp_path):
         np.testing.assert_array_equal(found, value)
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "reason"),
+    [
+        (
+            "missing/run.safetensors",
+            FileNotFoundError,
+            "No such file or directory: there is no folder '{}/missing'",
+        ),
+        ("folder", IsADirectoryError, "Is a directory"),
+        ("file/run.safetensors", NotADirectoryError, "Not a directory: there is no folder '{}/file'"),
+    ],
+)
+def test_path_that_cannot_be_written_is_named(tmp_path, path, error, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(error) as caught:
+        session().save(tmp_path / path)
+    assert caught.value.filename == str(tmp_path / path)
+    assert caught.value.strerror == reason.format(tmp_path)
+    assert ".partial" not in str(caught.value)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
 def test_same_values_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         session().save(tmp_path / name)

@@ -55,6 +55,34 @@ def test_feeds_that_are_no_mapping(session):
     assert "feeds: list is not a mapping" in refused(session, [X])
 
 
+def test_feeds_without_names(session):
+    text = refused(session, X, np.zeros(4, np.int64))
+    assert text.startswith("run: 2 feeds without names")
+    assert "expected  'x', 'y'" in text
+    assert "session.run(program, x=array)" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        (
+            ["cat", "dog"],
+            "np.unique(array, return_inverse=True)[1].astype(np.int64), a number for each value",
+        ),
+        (np.array(["cat", None]), "np.unique(array, return_inverse=True)[1].astype(np.int64)"),
+        ([1.0, np.nan], "the array holds NaN, which no integer stands for"),
+        ([1.0, 2.0], "array.astype(np.int64), where losing digits is meant"),
+    ],
+)
+def test_labels_that_are_no_integers_say_what_to_write(session, labels, hint):
+    assert f"hint      {hint}" in refused(session, x=X[:2], y=np.asarray(labels))
+
+
+def test_strings_for_floats_say_what_to_write(session):
+    text = refused(session, x=np.array([["1", "2", "3"]]), y=np.zeros(1, np.int64))
+    assert "hint      array.astype(np.float32), where it holds numbers" in text
+
+
 def test_two_feeds_that_disagree_on_a_dimension_are_both_named(session):
     text = refused(session, x=X, y=np.zeros(3, np.int64))
     assert text.startswith('x is ("batch", 3) with batch=4, y says batch=3')
@@ -117,6 +145,8 @@ def test_list_says_what_to_write(session):
     text = refused(session, x=[[1.0, 2.0, 3.0]], y=np.zeros(1, np.int64))
     assert text.startswith("feed 'x': a list is not a plain numpy array")
     assert "np.asarray(..., dtype=np.float32)" in text
+    assert "a numpy array of float32 with 2 axes" in text
+    assert "a numpy array of int64 with 1 axis\n" in refused(session, x=X[:1], y=[0])
     assert "made      at train.py:3" in text
 
 

@@ -5,7 +5,13 @@ import pytest
 
 from documents import Program, plan, variable
 from lazyflow.runtime import schema
-from lazyflow.runtime.errors import ArgumentError, ArgumentTypeError, SessionBusyError, StateError
+from lazyflow.runtime.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    OutOfRangeError,
+    SessionBusyError,
+    StateError,
+)
 
 
 def group(index, **options):
@@ -216,6 +222,24 @@ def test_group_index_out_of_range_is_no_state(session):
         session.set("a/group", 3)
     with pytest.raises(StateError, match="group -1 does not exist"):
         session.bind("a/group", np.array(-1, np.int32))
+
+
+@pytest.mark.parametrize("number", [3, -4, np.int64(3)])
+def test_group_that_does_not_exist(session, number):
+    with pytest.raises(OutOfRangeError, match=f"adam: group {number} does not exist; there are 3"):
+        session.groups["adam"][number]
+    assert session.groups["adam"][np.int64(2)]["amsgrad"] is True
+    assert [group["lr"] for group in session.groups["adam"][1:]] == [0.25] * 2
+
+
+def test_option_that_is_asked_of_all_groups_says_what_to_write(session):
+    groups = session.groups["adam"]
+    for use in (lambda: groups["lr"], lambda: groups.__setitem__("lr", 0.1)):
+        with pytest.raises(ArgumentTypeError, match="adam: 'lr' is no number of a group") as caught:
+            use()
+        assert "hint      session.groups['adam'][0]['lr'], for the first of 3" in str(caught.value)
+    with pytest.raises(ArgumentTypeError, match="adam: group 0 is set option by option"):
+        groups[0] = 0.1
 
 
 def test_groups_that_are_bound_to_read_only_arrays_are_not_changed(session):

@@ -84,8 +84,12 @@ def test_run_many_takes_arrays_whose_first_axis_is_the_run(session):
 def test_run_many_refuses_arrays_of_different_lengths_or_ranks(session):
     with pytest.raises(FeedError, match="does not hold one value per run"):
         session.run_many("train", {"g": ones()})
-    with pytest.raises(FeedError, match="different numbers of runs: g 1, h 2"):
+    with pytest.raises(FeedError, match="unknown feed 'h'"):
         session.run_many("train", {"g": ones()[None], "h": np.zeros(2)})
+    p = Program(dimensions=())
+    p.feed("g", ()), p.feed("h", ())
+    with pytest.raises(FeedError, match="different numbers of runs: g 1, h 2"):
+        plan(p).session("numpy").run_many("main", {"g": ones()[:1], "h": ones()[:2]})
 
 
 def test_run_many_says_which_run_failed(session):
@@ -101,9 +105,22 @@ def test_run_many_without_batches_has_no_last_run(session):
     assert session.run_many("train", [], fetch="all") == []
 
 
-def test_run_many_refuses_an_unknown_fetch(session):
-    with pytest.raises(ArgumentError, match="fetch='first'; expected 'last' or 'all'"):
-        session.run_many("train", [], fetch="first")
+@pytest.mark.parametrize("fetch", ["first", np.zeros(2), None])
+def test_run_many_refuses_an_unknown_fetch(session, fetch):
+    with pytest.raises(ArgumentError, match=r"fetch=.*; expected 'last' or 'all'"):
+        session.run_many("train", [], fetch=fetch)
+
+
+def test_run_many_without_batches_hints_at_what_is_bound(session):
+    session.bind("g", ones())
+    with pytest.raises(ArgumentError, match=r"hint      \[\{\}\] \* n runs n times on what is bound"):
+        session.run_many("train", {})
+
+
+def test_run_many_of_what_is_no_name_shows_its_own_call(session):
+    with pytest.raises(ArgumentTypeError, match="run_many: list is no name of a program") as caught:
+        session.run_many([{"g": ones()}], "train")
+    assert "hint      session.run_many(program," in str(caught.value)
 
 
 # --- state --------------------------------------------------------------------------------------------------

@@ -55,7 +55,8 @@ class Cache:
         try:
             self._write(path, code)
         except OSError as error:
-            _say_once(f"compiled code is not kept, and the next process compiles again: {error}")
+            hint = "LAZYFLOW_CACHE_DIR names another folder"
+            _say_once(f"compiled code is not kept, and the next process compiles again: {error}; {hint}")
         return code
 
     def _write(self, path: Path, code: bytes) -> None:

@@ -63,6 +63,7 @@ def test_folder_that_cannot_be_written_is_told_once(tmp_path, caplog):
         assert cache.code("b", lambda: b"code") == b"code"
     assert len(caplog.records) == 1
     assert "not kept" in caplog.text
+    assert "LAZYFLOW_CACHE_DIR names another folder" in caplog.text
 
 
 SCRIPT = """

@@ -274,16 +274,41 @@ def test_placeholder_bound_to_a_variables_memory_is_read_run_by_run():
         (np.ones((2, 3)), "run_many: ndarray holds no batches"),
         (None, "run_many: NoneType holds no batches"),
         ("x", "run_many: str holds no batches"),
-        ([np.ones(3), np.ones(3)], "ndarray is not a mapping"),
-        ([np.ones(3)], "ndarray is not a mapping"),
-        (["x", "x"], "str is not a mapping"),
-        ({"nope": np.array(1.0)}, "nope"),
-        ({"x": np.array(1.0)}, "'x' does not hold one value per run"),
+        ([np.ones(3), np.ones(3)], "run_many: a batch that is ndarray is not a mapping"),
+        ([np.ones(3)], "run_many: a batch that is ndarray is not a mapping"),
+        (["x", "x"], "run_many: a batch that is str is not a mapping"),
+        ([{"x": 1.0}, None], "run_many: a batch that is NoneType is not a mapping"),
     ],
 )
 def test_batches_that_are_none_are_refused(batches, text):
-    with pytest.raises(FeedError, match=text):
+    with pytest.raises(FeedError, match=text) as caught:
         counting().run_many("main", batches)
+    assert "hint      session.run_many(program, [{'x': array}, ...])" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "hint"),
+    [
+        (np.float32([[1.0]]), "float32 of shape (1, 1)", "array[None] for one run"),
+        (np.array(1.0), "float64 of shape ()", "or a list of feeds: [{'x': array}, ...]"),
+        ([1.0, 2.0], "a list of 2", "np.stack(...) of the values of all runs"),
+        (None, "NoneType", ""),
+    ],
+)
+def test_stacked_feed_that_holds_no_value_per_run_says_what_it_holds(value, found, hint):
+    with pytest.raises(FeedError) as caught:
+        counting().run_many("main", {"x": value})
+    text = str(caught.value)
+    assert text.startswith("run_many: feed 'x' does not hold one value per run\n")
+    assert "expected  a numpy array with 1 axis, the first of which is the run\n" in text
+    assert f"found     {found}" in text
+    assert hint in text
+
+
+@pytest.mark.parametrize("value", [np.array(1.0), [1.0]])
+def test_stacked_feed_of_an_unknown_name_is_named(value):
+    with pytest.raises(FeedError, match="unknown feed 'nope'"):
+        counting().run_many("main", {"nope": value})
 
 
 def test_placeholder_bound_anew_is_read_from_where_it_is_now():

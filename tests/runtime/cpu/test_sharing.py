@@ -231,6 +231,18 @@ def test_large_reductions_are_shared(shape, axes, names):
     assert last == 1
 
 
+@pytest.mark.parametrize("names", [(), (0,)])
+def test_sum_of_many_equal_numbers_is_off_by_no_more_than_its_blocks_allow(names):
+    p = Program(dimensions=names and NAMES[:1])
+    x, y = p.feed("x", named((4_000_000,), names)), p.arena(())
+    p.kernel([x], [call("reduce_sum", 0)], [(1, y.access((0,)))], inner=1)
+    p.fetch("y", y)
+    value = np.float32(0.7310585)  # whose multiples are rounded the same way again and again
+    found = plan(p).session("cpu").run("main", x=np.full(4_000_000, value))["y"]
+    roundings = bodies.BLOCK / 16 + 4_000_000 / bodies.BLOCK / 16 + 8
+    assert abs(found / (np.float64(value) * 4_000_000) - 1) < roundings * 2.0**-24
+
+
 @pytest.mark.parametrize("names", [(), (0,), (0, 1)])
 def test_small_reduction_of_named_sizes_is_one_block(names):
     assert chunks(reduction((32, 10), (0,), names), {"a": 32, "b": 10}) == [1] * (2 if names else 1)
