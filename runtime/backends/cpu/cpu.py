@@ -107,7 +107,6 @@ class CpuBackend:
     """
 
     name = "cpu"
-    whole = True
 
     def __init__(self, document: schema.Document, constants: Mapping[str, Array]) -> None:
         self.document = document
@@ -122,6 +121,7 @@ class CpuBackend:
         self._tables = self._prepare()
         self._bindings: dict[object, Binding] = {}
         self._guarded = guarded_mode()
+        self.whole = not self._guarded  # there the effects of a run are copied, by Python
         self._printed: dict[tuple[str, int], bytes] = {}
 
     def _prepare(self) -> dict[str, Table]:

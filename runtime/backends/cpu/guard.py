@@ -1,6 +1,7 @@
 """Test mode: each buffer ends at a page that cannot be touched: one element too far ends the process.
 
-LAZYFLOW_GUARD_PAGES=1 turns it on. Runs are slow then: variables, constants and feeds are copied.
+LAZYFLOW_GUARD_PAGES=1 turns it on. Runs are slow then, and each is a call of its own: variables, constants
+and feeds are copied.
 """
 
 from __future__ import annotations

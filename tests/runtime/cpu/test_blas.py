@@ -83,6 +83,7 @@ def test_number_of_threads_is_as_it_was_after_sessions_in_two_threads(blas):
     assert blas() == before
 
 
+@pytest.mark.together
 def test_blas_has_one_thread_while_a_job_runs():
     session, calls, threads = squares().session("cpu"), [], [THREADS]
 

@@ -185,6 +185,7 @@ def batches_of(*sizes):
     return [{"x": np.full((size, 2), number, np.float32)} for number, size in enumerate(sizes)]
 
 
+@pytest.mark.together
 def test_sizes_may_change_from_batch_to_batch(monkeypatch):
     session = growing()
     asked = offered(session, monkeypatch)
@@ -207,6 +208,7 @@ def test_all_fetches_are_kept_in_one_call(monkeypatch):
     assert isinstance(found[2]["count"], np.ndarray)
 
 
+@pytest.mark.together
 def test_large_fetches_are_kept_a_few_at_a_time():
     p = Program(dimensions=())
     x, y = p.feed("x", ()), p.arena((1 << 19,))
@@ -219,6 +221,7 @@ def test_large_fetches_are_kept_a_few_at_a_time():
     assert max(base.nbytes for base in bases) <= 1 << 22
 
 
+@pytest.mark.together
 def test_fetches_hold_no_more_memory_than_what_was_run(monkeypatch):
     monkeypatch.setattr(binding, "_PATIENCE", 0)  # so that each call ends with its first run
     found = growing().run_many("main", batches_of(3, 3, 3), fetch="all")
