@@ -12,13 +12,12 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import llvmlite
-
 from lazyflow.runtime.backends.cpu.jit import Machine
 
 MOST_BYTES = 256 << 20
 _CHECKSUM = 32
 _SUFFIX = ".object"
+_ASKED = ("dimensions", "dtypes", "scalars", "schema")  # of lazyflow.runtime: what is written depends on them
 _logger = logging.getLogger("lazyflow")
 
 
@@ -35,8 +34,7 @@ class Cache:
         self.folder = folder or _default_folder()
         self.most_bytes = most_bytes
         self.compiled = 0  # how often there was none
-        parts = [_own_version(), llvmlite.__version__, machine.cpu, machine.features]
-        self._host = "\n".join(parts)
+        self._host = "\n".join([_own_version(), *machine.identity])
 
     def code(self, key: str, compile_: Callable[[], bytes]) -> bytes:
         """The object code for a key, compiled where there is none.
@@ -54,7 +52,7 @@ class Cache:
         code = compile_()
         try:
             self._write(path, code)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter where files cannot be locked
             hint = "LAZYFLOW_CACHE_DIR names another folder"
             _say_once(f"compiled code is not kept, and the next process compiles again: {error}; {hint}")
         return code
@@ -117,9 +115,10 @@ def _default_folder() -> Path:
 
 @cache
 def _own_version() -> str:
-    """What the code generator is: the content of its files."""
+    """What the code generator is: the content of its files, and of those outside that it asks."""
     folder, digest = Path(__file__).parent, hashlib.sha256()
-    for path in sorted([*folder.glob("*.py"), *folder.glob("*.ll")]):
+    outside = [folder.parents[1] / f"{name}.py" for name in _ASKED]
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*.ll"), *outside]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from lazyflow.runtime.backends.cpu.lanes import define_philox
@@ -75,7 +76,14 @@ class Machine:
         llvm.initialize_native_asmprinter()
         self.cpu: str = llvm.get_host_cpu_name()
         self.features: str = llvm.get_host_cpu_features().flatten()
+        self.triple: str = llvm.get_process_triple()
         self._target = llvm.Target.from_default_triple()
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What decides the machine code of a text: a llvmlite of one version is built with several LLVMs."""
+        versions = (llvmlite.__version__, *map(str, llvm.llvm_version_info))
+        return (*versions, self.triple, self.cpu, self.features)
 
     @property
     def bits(self) -> int:

@@ -1,16 +1,18 @@
 """Object code on disk: found again, compiled anew where it is damaged, bounded in size."""
 
+import ast
 import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from documents import Program, call, literal, plan
 from lazyflow.runtime.backends.cpu import cpu
-from lazyflow.runtime.backends.cpu.cache import Cache
+from lazyflow.runtime.backends.cpu.cache import _ASKED, Cache
 from lazyflow.runtime.backends.cpu.jit import Machine
 
 
@@ -33,6 +35,42 @@ def test_code_is_compiled_once(cache):
 def test_another_key_is_other_code(cache):
     cache.code("a", lambda: b"code")
     assert cache.code("b", lambda: b"other") == b"other"
+
+
+@pytest.mark.parametrize("what", ["cpu", "features", "triple"])
+def test_another_host_has_code_of_its_own(cache, what):
+    cache.code("a", lambda: b"code")
+    machine = Machine()
+    setattr(machine, what, "another")
+    assert Cache(machine, cache.folder).code("a", lambda: b"other") == b"other"
+
+
+@pytest.mark.parametrize("where", ["llvmlite.__version__", "llvmlite.binding.llvm_version_info"])
+def test_another_compiler_makes_code_of_its_own(cache, where, monkeypatch):
+    cache.code("a", lambda: b"code")
+    monkeypatch.setattr(where, "9" if "__" in where else (9, 9, 9))
+    assert Cache(Machine(), cache.folder).code("a", lambda: b"other") == b"other"
+
+
+def test_version_of_the_code_generator_covers_the_modules_that_it_imports():
+    imported = set()
+    for path in Path(cpu.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lazyflow.runtime"):
+                names = [alias.name for alias in node.names] if node.module == "lazyflow.runtime" else []
+                imported |= {*names, *(node.module or "").split(".")[2:3]}
+    assert imported - {"backends", "errors", "threads"} == set(_ASKED)  # these decide nothing of the code
+
+
+def test_folder_whose_files_cannot_be_locked_is_told(cache, monkeypatch, caplog):
+    def acquire(lock):
+        raise NotImplementedError("this file system has no locks")
+
+    monkeypatch.setattr("filelock.FileLock.__enter__", acquire)
+    with caplog.at_level(logging.WARNING, "lazyflow"):
+        assert cache.code("a", lambda: b"code") == b"code"
+    assert "not kept" in caplog.text
+    assert "has no locks" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: b"", lambda d: d[:40] + b"x" + d[41:]])
