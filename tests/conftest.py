@@ -1,6 +1,7 @@
 """Settings of all tests: every run tries the same examples, or new ones with HYPOTHESIS_PROFILE=explore."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,9 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+# tests press Ctrl-C, which a job in a shell's background ignores
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_collection_modifyitems(items):
     """Skip what counts the runs of one native call where guarded memory makes each run a call of its own."""
