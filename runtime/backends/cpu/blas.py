@@ -5,8 +5,14 @@ from __future__ import annotations
 import ctypes
 import importlib.machinery
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+
+from lazyflow.runtime.backends.cpu.driver import BlasWord
+from lazyflow.runtime.backends.cpu.table import address
 
 NAMES = ("sgemm", "dgemm")
 _SPELLINGS = ("scipy_{}_", "{}_")  # in libraries whose sizes have 32 bits
@@ -15,12 +21,12 @@ _SUFFIXES = ("", "64_")
 
 
 class Blas:
-    """The functions of BLAS, as addresses.
+    """The functions of BLAS, as addresses, and what jobs keep of the number of its threads.
 
     Attributes:
         functions: Those of NAMES.
-        setters: Those that set and tell the number of its threads, or zeros: it has one thread then, or its
-            own way to choose them.
+        words: See ``BlasWord``; without functions that set and tell the number, it has one thread, or its own
+            way to choose them.
     """
 
     def __init__(self) -> None:
@@ -36,7 +42,22 @@ class Blas:
         self._library = library  # unloading it would leave the addresses dangling
         self.functions = functions
         spellings = [[p.format(verb) + s for verb in ("set", "get")] for p in _SETTINGS for s in _SUFFIXES]
-        self.setters = _symbols(library, spellings) or [0, 0]
+        self.words = np.zeros(BlasWord.SIZE, np.int64)
+        self.words[[BlasWord.SET, BlasWord.GET]] = _symbols(library, spellings) or [0, 0]
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave)
+
+    @property
+    def kept(self) -> int:
+        """The address of the words; 0 where there is nothing to keep."""
+        return address(self.words) if self.words[BlasWord.SET] else 0
+
+    def _leave(self) -> None:
+        """In the child of a process: the jobs of other threads are not there to end."""
+        words = self.words
+        if words[BlasWord.JOBS]:
+            ctypes.CFUNCTYPE(None, ctypes.c_int)(int(words[BlasWord.SET]))(int(words[BlasWord.SAVED]))
+        words[[BlasWord.LOCK, BlasWord.JOBS]] = 0
 
 
 def _path() -> str | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,13 +15,13 @@ from lazyflow.runtime.backends.backend import Array, Outcome, Ran, Steps, aligne
 from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
 from lazyflow.runtime.backends.cpu.blas import NAMES, Blas
 from lazyflow.runtime.backends.cpu.cache import Cache
-from lazyflow.runtime.backends.cpu.driver import BlasWord, driver_text
+from lazyflow.runtime.backends.cpu.driver import driver_text
 from lazyflow.runtime.backends.cpu.guard import guarded_mode
 from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Engine, Machine, module_text
 from lazyflow.runtime.backends.cpu.natives import product_text
 from lazyflow.runtime.backends.cpu.pool import Pool
 from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.table import Table, address
+from lazyflow.runtime.backends.cpu.table import Table
 from lazyflow.runtime.backends.cpu.tasks import Module
 from lazyflow.runtime.backends.cpu.tiling import PRODUCT
 from lazyflow.runtime.dimensions import Size, evaluate, parse
@@ -41,6 +39,7 @@ class Host:
     def __init__(self) -> None:
         self.machine = Machine()
         self.cache = Cache(self.machine)
+        self._blas: list[Blas] = []
         self._engines = [self.load("driver", lambda: driver_text() + ATTRIBUTES)]  # kept: they own the code
         names = (*_NATIVE, "lazyflow.work", "lazyflow.run")
         self._functions = {name: self._engines[0].get_function_address(name) for name in names}
@@ -62,24 +61,11 @@ class Host:
 
     def natives(self, blas: bool) -> Natives:
         """What jobs use; BLAS is loaded with the first that calls it."""
-        return self._with_blas if blas else Natives(self.pool.words, 0, [0] * len(NAMES))
-
-    @cached_property
-    def _with_blas(self) -> Natives:
-        self._blas = Blas()
-        self._blas_words = np.zeros(BlasWord.SIZE, np.int64)
-        self._blas_words[[BlasWord.SET, BlasWord.GET]] = self._blas.setters
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._leave_blas)
-        words = address(self._blas_words) if all(self._blas.setters) else 0
-        return Natives(self.pool.words, words, self._blas.functions)
-
-    def _leave_blas(self) -> None:
-        """In the child of a process: the jobs of other threads are not there to end."""
-        words = self._blas_words
-        if words[BlasWord.JOBS]:
-            ctypes.CFUNCTYPE(None, ctypes.c_int)(int(words[BlasWord.SET]))(int(words[BlasWord.SAVED]))
-        words[[BlasWord.LOCK, BlasWord.JOBS]] = 0
+        if not blas:
+            return Natives(self.pool.words, 0, [0] * len(NAMES))
+        if not self._blas:
+            self._blas.append(Blas())
+        return Natives(self.pool.words, self._blas[0].kept, self._blas[0].functions)
 
 
 def _compile(machine: Machine, text: str) -> bytes:
@@ -95,7 +81,7 @@ def _compile(machine: Machine, text: str) -> bytes:
         timer.cancel()
 
 
-_hosts: list[Host] = []
+_hosts: list[Host] = []  # one; where two threads made one at the same time, the first counts
 
 
 class CpuBackend:

@@ -11,6 +11,8 @@ from threadpoolctl import ThreadpoolController
 
 from documents import Program, plan
 from lazyflow.runtime import schema
+from lazyflow.runtime.backends.cpu import cpu
+from lazyflow.runtime.backends.cpu.blas import Blas
 from lazyflow.runtime.backends.cpu.driver import BlasWord
 from lazyflow.runtime.errors import OutOfRangeError
 
@@ -83,6 +85,23 @@ def test_number_of_threads_is_as_it_was_after_sessions_in_two_threads(blas):
     assert blas() == before
 
 
+def test_blas_that_two_threads_load_together_is_one(monkeypatch):
+    both, host, found = threading.Barrier(2), cpu.Host(), []
+
+    class Slow(Blas):
+        def __init__(self):
+            both.wait(60)
+            super().__init__()
+
+    monkeypatch.setattr(cpu, "Blas", Slow)
+    threads = [threading.Thread(target=lambda: found.append(host.natives(True))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] == found[1]  # one count of jobs: else the last to end would not be the last
+
+
 @pytest.mark.together
 def test_blas_has_one_thread_while_a_job_runs():
     session, calls, threads = squares().session("cpu"), [], [THREADS]
@@ -93,7 +112,7 @@ def test_blas_has_one_thread_while_a_job_runs():
 
     setter = ctypes.CFUNCTYPE(None, ctypes.c_int)(set_threads)
     getter = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: threads[0])
-    words = session.backend.host._blas_words
+    words = session.backend.host._blas[0].words
     own = words.copy()
     try:
         for place, function in ((BlasWord.SET, setter), (BlasWord.GET, getter)):
@@ -111,7 +130,7 @@ def test_blas_has_one_thread_while_a_job_runs():
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_forked_during_another_threads_job_finds_blas_as_it_was(blas):
     before, session = blas(), squares().session("cpu")
-    words, inside = session.backend.host._blas_words, [BlasWord.LOCK, BlasWord.JOBS, BlasWord.SAVED]
+    words, inside = session.backend.host._blas[0].words, [BlasWord.LOCK, BlasWord.JOBS, BlasWord.SAVED]
     usual = words[inside].copy()
     words[inside] = 1, 1, THREADS  # as in the midst of that job
     child = os.fork()
