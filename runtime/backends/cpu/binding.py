@@ -49,6 +49,7 @@ class Binding:
     Attributes:
         job: The address of the job of one run.
         many: The address of that of several.
+        shared: Whether they have work for more than one thread.
         prints: For each print instruction, a flag that says whether it ran, and its value.
     """
 
@@ -66,6 +67,7 @@ class Binding:
         self._copied: list[tuple[int, Array]] = []  # buffers in guarded memory, and where their values are
         if memory.guarded:
             self._guard()
+        self.shared = filled.shared
         self.prints = {number: self._printed(item) for number, item in _prints(program)}
         self._scratch = [self._find_scratch(i, memory) for i in range(len(filled.table.scratch))]
         self._fault = np.zeros(1, np.int64)

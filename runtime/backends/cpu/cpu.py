@@ -130,7 +130,8 @@ class CpuBackend:
     def run(self, program: str, feeds: Mapping[str, Array], sizes: Mapping[str, int]) -> Outcome:
         """Run a program once."""
         binding = self._bind(program, sizes)
-        self.host.pool.use(get_num_threads())
+        if binding.shared:
+            self.host.pool.use(get_num_threads())
         if self._guarded:
             feeds = binding.copy_in(feeds)
         binding.feed(feeds)
@@ -147,7 +148,8 @@ class CpuBackend:
             fetches, lines = self.run(program, steps.feeds(0), steps.sizes)
             return Ran(1, [fetches], lines)
         binding = self._bind(program, steps.sizes)
-        self.host.pool.use(get_num_threads())
+        if binding.shared:
+            self.host.pool.use(get_num_threads())
         rows = binding.feed_steps(steps, every)
         status = self.host.run(binding.many)
         done = binding.done

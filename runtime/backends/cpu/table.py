@@ -136,6 +136,11 @@ class Filled:
         rows[:, TaskWord.WHEN] = np.where(table.guarded, start + 8 * rows[:, TaskWord.WHEN], 0)
         rows[:, TaskWord.SIZES] = address(numbers) + 8 * rows[:, TaskWord.SIZES]
 
+    @property
+    def shared(self) -> bool:
+        """Whether a task is long enough for more than one thread."""
+        return bool((self.rows[:, TaskWord.EXTENT] > self.rows[:, TaskWord.CHUNK]).any())
+
     def place(self, bases: Words) -> None:
         """Fill in the addresses, from those of all buffers; see ``Table.bases``."""
         if len(self.offsets):

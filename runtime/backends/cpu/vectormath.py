@@ -1,9 +1,9 @@
 """Exponential, logarithm and their kin on vectors of float32, as polynomials evaluated in float64.
 
 float64 holds every intermediate value of a float32 function with 29 bits to spare: no splitting of constants,
-no care for subnormal results, one rounding at the end. The error is below 0.51 ULP where the series are
+no care for subnormal results, one rounding at the end. The error is below 0.52 ULP where the series are
 truncated as here (relative error below 1e-9); sines of arguments beyond 1e5 are left to the C library.
-Products and sums are fused by name, not by the compiler's leave, so that every host gives the same bits.
+A product and a sum are fused where the host has an instruction for it: hosts may differ in the last bit.
 """
 
 from __future__ import annotations

@@ -95,6 +95,28 @@ def test_child_of_a_fork_starts_workers_of_its_own():
         child.kill()
 
 
+STARTING = """
+import threading
+import numpy as np
+import lazyflow as lf
+with lf.Graph() as graph:
+    x = lf.placeholder("x", ("batch", 1000))
+    graph.program("main", fetches={"y": x * 2.0})
+session = lf.compile(graph).session("cpu")
+for rows in (1, 3000):
+    feeds = {"x": np.ones((rows, 1000), np.float32)}
+    session.run("main", feeds)
+    session.run_many("main", [feeds] * 2)
+    print(threading.active_count())
+"""
+
+
+def test_workers_start_with_the_first_large_task():
+    command, environment = [sys.executable, "-c", STARTING], os.environ | {"LAZYFLOW_NUM_THREADS": "4"}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1", "4"]
+
+
 @pytest.mark.parametrize("threads", [0, -1, 257, 1.5, True, "2"])
 def test_number_of_threads_is_checked(threads):
     with pytest.raises(lf.ArgumentError, match=r"^set_num_threads: threads=.*\n.*a number from 1 to 256"):
