@@ -63,13 +63,14 @@ def rewrite(
         bodies: Rebuilds the body of update ops: once where several share it, so that they still do.
     """
     builder = Builder()
+    untouched = builder.values.keys().isdisjoint
     effects: dict[Op, Op] = {}
     rebuilt: dict[Graph, Graph] = {}
     for op in graph.ops:
         if op.primitive.effect:
             new = effects[op] = builder.renewed(op, _rebuilt(op, rebuilt, bodies))
         else:
-            new = builder.renewed(op)
+            new = op if untouched(op.inputs) else builder.renewed(op)
             replacement = rule(new, builder) if rule is not None and len(op.outputs) == 1 else None
             if replacement is not None:
                 builder.values[op.outputs[0]] = replacement

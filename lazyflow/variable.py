@@ -43,6 +43,7 @@ class Variable(Tensor):
         dtype: The element type; of the array, or float32 / int64 / bool by the number's kind, unless given.
         name: Its key in the state; in a Module, the path of its attribute unless given.
         trainable: Whether optimizers update it (a Parameter).
+        location: The line that made it; the user's present one unless given.
     """
 
     __slots__ = ("_read", "_shape", "_start", "adopted", "ir", "naming", "owner")
@@ -54,6 +55,7 @@ class Variable(Tensor):
         dtype: object = None,
         name: str | None = None,
         trainable: bool = False,
+        location: str | None = None,
     ) -> None:
         if name is not None and (not isinstance(name, str) or not name):
             raise ArgumentTypeError(f"Variable: name {name!r} is not a name; expected a string")
@@ -62,7 +64,7 @@ class Variable(Tensor):
         self.owner: object = None
         self.adopted = False  # whether a graph uses it
         self._read: Value | None = None  # in that graph, once an op takes it as an input
-        self.ir = ir.Variable(name or "", self._shape, found, trainable, location=user_line())
+        self.ir = ir.Variable(name or "", self._shape, found, trainable, location=location or user_line())
         self._start_from(start)
 
     @property

@@ -203,6 +203,19 @@ class Accesses:
             self._spans[key] = found
         return dtype
 
+    def check_flat(self, buffer: int, count: schema.Extent) -> DType:
+        """The dtype of a buffer of which so many elements, from the first, are touched.
+
+        Raises:
+            PlanError: if it is not certain that it has as many.
+        """
+        dtype = self.dtype(buffer)
+        (needed,), size = self.shape((count,)), self.buffers[buffer].size
+        if not self.fits(needed, size):
+            where = f"elements 0 to {needed - 1} of buffer {buffer}, which has {size}"
+            raise PlanError(f"an access may leave its buffer: {where}")
+        return dtype
+
     def _span(self, access: schema.Access, space: schema.Extents) -> Span:
         strides = tuple(self.size(stride) for stride in access.strides)
         return span(self.size(access.offset), strides, self.shape(space))

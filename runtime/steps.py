@@ -224,18 +224,19 @@ def _kernel_batch(accesses: Accesses, step: schema.KernelBatch) -> Touched:
     made = [values[result].dtype for result in step.results]
     _require(made == shape[1], "the results' dtypes are not those of the written buffers")
     owners: dict[str, int] = {}
-    reads: list[Touch] = []
+    reads: list[int] = []
     for number, segment in enumerate(step.segments):
-        found = [accesses.dtype(b) for b in segment.reads], [accesses.dtype(b) for b in segment.writes]
+        found = _segment(accesses, segment)
         _require(found == shape, f"segment {number} differs from the first in its dtypes")
-        reads += _segment(accesses, segment)
+        reads += [buffer for buffer in segment.reads if accesses.buffers[buffer].place == "arena"]
         for buffer in segment.writes:
             name = accesses.buffers[buffer].name
             _require(accesses.buffers[buffer].place == "variable", f"segment {number} writes no variable")
             _require(name not in owners, f"{name!r} is written twice")
             owners[name] = number
     _verify_owners(accesses, step, owners)
-    return Touched([*reads, *(Touch(c, (1,)) for c in step.columns)], [])
+    flat = [schema.Access(buffer=buffer, strides=(1,)) for buffer in reads]
+    return Touched([Touch(access, (1,)) for access in (*flat, *step.columns)], [])
 
 
 def _column(accesses: Accesses, column: schema.Access) -> DType:
@@ -246,18 +247,17 @@ def _column(accesses: Accesses, column: schema.Access) -> DType:
     return accesses.check(column, (1,))
 
 
-def _segment(accesses: Accesses, segment: schema.Segment) -> list[Touch]:
-    flat = [schema.Access(buffer=buffer, strides=(1,)) for buffer in (*segment.reads, *segment.writes)]
-    for access in flat[: len(segment.reads)]:
-        accesses.check(access, (segment.size,))
-    for access in flat[len(segment.reads) :]:
-        accesses.check_write(access, (segment.size,))
+def _segment(accesses: Accesses, segment: schema.Segment) -> tuple[list[DType], list[DType]]:
+    """The dtypes of what a segment reads and writes."""
     group = accesses.dtype(segment.group), accesses.buffers[segment.group]
     is_scalar = group[0] == dtypes.int32 and group[1].size == 1
     _require(
         is_scalar and group[1].place == "variable", "the group of a segment is no int32 variable of rank 0"
     )
-    return [Touch(access, (segment.size,)) for access in flat[: len(segment.reads)]]
+    return (
+        [accesses.check_flat(buffer, segment.size) for buffer in segment.reads],
+        [accesses.check_flat(buffer, segment.size) for buffer in segment.writes],
+    )
 
 
 def _verify_owners(accesses: Accesses, step: schema.KernelBatch, owners: dict[str, int]) -> None:

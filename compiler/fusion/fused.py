@@ -88,7 +88,8 @@ class ProgramWriter:
         if op in self._turned:
             self._turned_product(op, self._turned[op])
             return
-        inputs = [self.get(value) for value in op.inputs]
+        values = self._values
+        inputs = [values[value] if value in values else self.get(value) for value in op.inputs]
         if op.when is not None and not is_flat(inputs[-1]):  # guards are named by their buffer alone
             inputs[-1] = self._append(make(primitives.copy, inputs[-1:], {}, op.origins)).output
         new = self._append(clone(op, inputs))

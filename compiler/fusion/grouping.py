@@ -90,8 +90,8 @@ class Grouping:
         return [units[number] for number in stable_order([unit.first for unit in units], successors)]
 
     def _producers(self, values: Iterable[Value]) -> list[Unit]:
-        found = [self.unit_of(value) for value in values]
-        return list(dict.fromkeys([unit for unit in found if unit is not None]))
+        found = dict.fromkeys([self.units.get(self._sources.memory(value).op) for value in values])
+        return list(dict.fromkeys([unit.find() for unit in found if unit is not None]))
 
     def _instruction(self, position: int, op: Op) -> None:
         producers = self._producers(op.inputs)

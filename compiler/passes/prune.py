@@ -66,7 +66,8 @@ def _needed(graph: Graph) -> tuple[set[Op], set[Variable]]:
         if op.primitive is variable or op.primitive.effect:
             touched = (op.attributes["variable"],) if op.primitive is variable else op.assigned
             variables.update(touched)
-            before += [initial[each] for each in touched if each in initial]
+            if initial:
+                before += [initial[each] for each in touched if each in initial]
         new = [each for each in before if each not in needed]
         needed.update(new)
         stack += new
@@ -83,6 +84,5 @@ def _of_optimizers(graph: Graph) -> set[Variable]:
 
 def _prune_body(body: Graph) -> Graph:
     needed = set(body.reachable())
-    return body.replaced(
-        [op for op in body.ops if op in needed or op.primitive is placeholder], body.programs
-    )
+    kept = [op for op in body.ops if op in needed or op.primitive is placeholder]
+    return body if len(kept) == len(body.ops) else body.replaced(kept, body.programs)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from lazyflow.compiler.graph import Graph, Op, Program, Value, Variable
 from lazyflow.compiler.primitives import placeholder
 from lazyflow.compiler.rules import Type, show
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dimensions import Dimension, Shape, Size, at_least, names_of
+from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import GraphError, ShapeError, message
 
 INIT = "init"  # the program that gives variables their drawn or computed initial values
@@ -138,44 +140,61 @@ def _is_bare(size: Size) -> bool:
     return isinstance(size, Dimension) and str(size) in size.names
 
 
+class _Body(NamedTuple):
+    """What an update is checked against: its body's arguments, and the dtypes of the results."""
+
+    dtypes: list[DType]
+    ranks: list[int]
+    results: list[DType]
+    fit: set[tuple[Value, ...]]  # columns that were found to be arguments of it
+
+
 def _check_updates(effects: Iterable[Op]) -> None:
-    signatures: dict[Graph, tuple[list[Value], list[Value]]] = {}
+    bodies: dict[Graph, _Body] = {}
     for op in effects:
         body = op.attributes.get("body")
-        if isinstance(body, Graph):
-            if body not in signatures:
-                signatures[body] = _signature(body)
-            _check_update(op, *signatures[body])
+        if not isinstance(body, Graph):
+            continue
+        if body not in bodies:
+            bodies[body] = _signature(body)
+        fault = _fault(op, bodies[body])
+        if fault is not None:
+            names = ", ".join(each.name for each in op.assigned)
+            raise GraphError(message(f"update of {names} by {body.name!r}: {fault}", **_made(op)))
 
 
-def _signature(body: Graph) -> tuple[list[Value], list[Value]]:
-    """The parameters and results of the body of an update."""
+def _signature(body: Graph) -> _Body:
     if list(body.programs) != ["update"] or body.variables or any(op.primitive.effect for op in body.ops):
         raise GraphError(f"body {body.name!r}: expected one program, update, without variables and effects")
     leaves = [op for op in body.ops if op.primitive is placeholder]
     if len({op.attributes["name"] for op in leaves}) != len(leaves):
         raise GraphError(f"body {body.name!r}: two placeholders have one name")
-    return [op.output for op in leaves], list(body.programs["update"].fetches.values())
+    results = [value.dtype for value in body.programs["update"].fetches.values()]
+    return _Body([op.output.dtype for op in leaves], [len(op.output.shape) for op in leaves], results, set())
 
 
-def _check_update(op: Op, parameters: Sequence[Value], results: Sequence[Value]) -> None:
+def _fault(op: Op, body: _Body) -> str | None:
+    """What of an update does not fit its body."""
     variables, count = op.assigned, op.attributes["elements"]
-    inputs = [value.type for value in (op.inputs[:-1] if op.when else op.inputs)]
-    elements, group, columns = inputs[:count], inputs[count : count + 1], inputs[count + 1 :]
-    given = [*(v.dtype for v in variables), *(type_.dtype for type_ in (*elements, *columns))]
-    ranks = [len(value.shape) for value in parameters[len(variables) + count :]]
-    shapes = {v.shape for v in variables} | {type_.shape for type_ in elements}
-    faults = {
-        f"takes {len(parameters)} arguments, got {len(given)}": len(parameters) != len(given),
-        "arguments differ in dtype from its own": [value.dtype for value in parameters] != given,
-        "next values differ in dtype from the variables": [r.dtype for r in results]
-        != [v.dtype for v in variables],
-        "variables and elements differ in shape": len(shapes) != 1,
-        "its group is no int32 scalar": group != [Type((), dtypes.int32)],
-        "its columns are not of rank 1": any(len(type_.shape) != 1 for type_ in columns) or any(ranks),
-    }
-    for fault, found in faults.items():
-        if found:
-            names = ", ".join(each.name for each in variables)
-            body = op.attributes["body"].name
-            raise GraphError(message(f"update of {names} by {body!r}: {fault}", **_made(op)))
+    elements, group = op.inputs[:count], op.inputs[count : count + 1]
+    columns = op.inputs[count + 1 : len(op.inputs) - bool(op.attributes["guarded"])]
+    own = [v.dtype for v in variables] + [value.dtype for value in elements]
+    taken, given = len(body.dtypes), len(own) + len(columns)
+    if taken != given:
+        return f"takes {taken} arguments, got {given}"
+    if body.dtypes[: len(own)] != own:
+        return "arguments differ in dtype from its own"
+    if body.results != own[: len(variables)]:
+        return "next values differ in dtype from the variables"
+    if len({v.shape for v in variables} | {value.shape for value in elements}) != 1:
+        return "variables and elements differ in shape"
+    if [value.type for value in group] != [Type((), dtypes.int32)]:
+        return "its group is no int32 scalar"
+    if columns in body.fit:  # as in most updates: those of an optimizer share them
+        return None
+    if body.dtypes[len(own) :] != [value.dtype for value in columns]:
+        return "arguments differ in dtype from its own"
+    if any(len(value.shape) != 1 for value in columns) or any(body.ranks[len(own) :]):
+        return "its columns are not of rank 1"
+    body.fit.add(columns)
+    return None

@@ -159,9 +159,8 @@ def stored(
     dtype: object,
 ) -> Variable:
     """A variable of an optimizer: ``PREFIX/KEY``, final at compile; its line is the optimizer's."""
-    variable = Variable(initial, shape=shape, dtype=dtype)
+    variable = Variable(initial, shape=shape, dtype=dtype, location=location)
     variable.naming = lambda: f"{prefix()}/{key}"
-    variable.ir.location = location
     return variable
 
 

@@ -148,11 +148,11 @@ class Filled:
 
     def patches(self, fed: Sequence[int]) -> Words:
         """For each address in a fed buffer: its place, which of the fed buffers, and bytes from its start."""
-        rows = []
-        for number, buffer in enumerate(fed):
-            places = np.flatnonzero(self.table.bases == buffer)
-            rows.append(np.stack([places, np.full_like(places, number), self.offsets[places]], axis=1))
-        return np.ascontiguousarray(np.concatenate(rows) if rows else np.zeros((0, 3)), np.int64)
+        numbers = np.full(1 + max([*fed, self.table.bases.max(initial=0)]), -1)
+        numbers[list(fed)] = range(len(fed))
+        found = numbers[self.table.bases]
+        places = np.flatnonzero(found >= 0)
+        return np.stack([places, found[places], self.offsets[places]], axis=1)
 
 
 def address(array: NDArray[Any]) -> int:
