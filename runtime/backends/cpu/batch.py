@@ -16,7 +16,7 @@ from lazyflow.runtime.backends.cpu.tasks import Address, Shared, Tasks
 from lazyflow.runtime.dimensions import MAX_EXTENT
 from lazyflow.runtime.dtypes import DType
 
-_Memory: TypeAlias = tuple[str, str, int]  # a place, and its name or its slot
+_Memory: TypeAlias = tuple[str, str | int]  # a place, and its name or its slot
 
 
 class _Stretch(NamedTuple):
@@ -173,10 +173,12 @@ def _places(whole: Segments, streams: Sequence[Stream]) -> Iterator[tuple[Operan
 def _stretch(tasks: Tasks, operand: Operand, place: Address, count: int, segment: int) -> _Stretch:
     number, offset = place
     buffer = tasks.program.buffers[number]
+    in_arena = buffer.place == "arena"
     within = buffer.size if isinstance(buffer.size, int) else MAX_EXTENT
-    start = int(str(offset)) + (buffer.offset if buffer.place == "arena" else 0)
+    # an offset with names is that of a column, of which all of the buffer counts
+    start = (offset if isinstance(offset, int) else 0) + (buffer.offset if in_arena else 0)
     end = start + min(count, within) * operand.dtype.itemsize
-    return _Stretch((buffer.place, buffer.name, buffer.slot), start, end, segment)
+    return _Stretch((buffer.place, buffer.slot if in_arena else buffer.name), start, end, segment)
 
 
 def _dtype(tasks: Tasks, number: int) -> DType:

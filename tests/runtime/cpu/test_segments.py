@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import lazyflow as lf
-from documents import Program, call, plan, variable
+from documents import Program, call, literal, plan, variable
 from lazyflow import optim
+from lazyflow.runtime import schema
+from lazyflow.runtime.backends.cpu.bodies import Body
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
 
@@ -210,3 +213,42 @@ def test_sums_that_need_an_order_keep_it(first, second, joined):
         states.append(session.get("w"))
     np.testing.assert_array_equal(*states)
     assert len(program_tasks(p.done(), Module()).tasks) == (1 if joined else 2)
+
+
+def test_names_of_buffers_in_the_arena_do_not_set_them_apart():
+    p = Program(dimensions=())
+    x, negative, first = p.feed("x", (10,)), p.arena((10,)), p.arena(())
+    p.kernel([x], [call("neg", 0)], [(1, negative)])
+    second = p.arena((), slot=0)  # where the first sum reads
+    p.buffers[second.buffer] = replace(p.buffers[second.buffer], name="second")
+    for source, target in ((negative, first), (x, second)):
+        p.kernel([source], [call("reduce_sum", 0)], [(1, target.access((0,)))], inner=1)
+    p.fetch("first", first)
+    p.fetch("second", second)
+    assert len(run_both(p, x=normal(10))) == 3
+
+
+def test_updates_in_a_row_take_the_columns_of_the_last_of_named_rows():
+    p = Program(dimensions=("rows",))
+    rate = p.feed("rate", ("rows",))
+    for name in "ab":
+        w, group = p.variable(name, (5,)), p.variable(f"{name}/group", (), "int32")
+        segment = schema.Segment(size=5, reads=(w.buffer,), writes=(w.buffer,), group=group.buffer)
+        last = (rate.access((1,), "rows - 1"),)
+        p.add(schema.KernelBatch(columns=last, body=(call("sub", 0, 1),), results=(2,), segments=(segment,)))
+    variables = [variable(name, (5,)) for name in "ab"]
+    variables += [variable(f"{name}/group", (), "int32") for name in "ab"]
+    session = plan(p, variables=variables).session("cpu")
+    session.run("main", rate=np.array([1, 2, 3], np.float32))
+    assert [session.get(name).tolist() for name in "ab"] == [[-3.0] * 5] * 2
+    assert len(program_tasks(p.done(), Module()).tasks) == 3  # two checks of groups, and one of all updates
+
+
+def test_numbers_in_a_body_do_not_keep_it_in_one_piece():
+    p = Program(dimensions=())
+    x, y = p.feed("x", (4 * BLOCK,)), p.arena(())
+    body = [literal(2.0), call("mul", 0, 1), call("reduce_sum", 2)]
+    p.kernel([x], body, [(3, y.access((0,)))], inner=1)
+    p.fetch("y", y)
+    assert len(run_both(p, x=normal(4 * BLOCK))) == 2
+    assert Body(1, tuple(body)).reductions() == [[3]]
