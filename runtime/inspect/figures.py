@@ -74,7 +74,7 @@ class ProgramSummary:
         peak_bytes: What the plan's buffers take: all memory besides feeds, variables and constants. Where
             dimensions are open, without what rounds the parts up to 64 bytes.
         scratch_bytes: What the arena of the cpu backend holds besides, so that threads can share large sums
-            and the gradients of tables.
+            and the gradients of tables, and of what is printed.
         lower_bound: Bytes alive at once, below which no placement can go: the largest of these.
     """
 

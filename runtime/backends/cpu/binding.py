@@ -39,10 +39,6 @@ class Natives(NamedTuple):
     functions: Sequence[int]  # of BLAS
 
 
-def _prints(program: schema.Program) -> list[tuple[int, schema.Print]]:
-    return [(i, item) for i, item in enumerate(program.instructions) if isinstance(item, schema.Print)]
-
-
 class Binding:
     """The addresses of a program's buffers for given sizes.
 
@@ -50,7 +46,8 @@ class Binding:
         job: The address of the job of one run.
         many: The address of that of several.
         shared: Whether they have work for more than one thread.
-        prints: For each print instruction, a flag that says whether it ran, and its value.
+        prints: For each print instruction, its value.
+        flags: For each, whether it ran.
     """
 
     def __init__(
@@ -68,8 +65,9 @@ class Binding:
         if memory.guarded:
             self._guard()
         self.shared = filled.shared
-        self.prints = {number: self._printed(item) for number, item in _prints(program)}
         self._scratch = [self._find_scratch(i, memory) for i in range(len(filled.table.scratch))]
+        self.prints = {number: self._printed(number, i) for number, i in filled.table.printed.items()}
+        self.flags = np.zeros(len(self.prints), np.uint8)
         self._fault = np.zeros(1, np.int64)
         self._fed = [i for i, buffer in enumerate(program.buffers) if buffer.place == "feed"]
         self._names = [program.buffers[i].name for i in self._fed]
@@ -126,16 +124,15 @@ class Binding:
             if self.program.buffers[number].place == "variable":
                 usual[:] = self._memory[number]
 
-    def _printed(self, item: schema.Print) -> tuple[Array, Array]:
-        shape = tuple(self._value(e) for e in item.space)
+    def _printed(self, number: int, scratch: int) -> Array:
+        item: Any = self.program.instructions[number]
         dtype = dtypes.ALL[self.program.buffers[item.source.buffer].dtype]
-        return np.zeros(1, np.uint8), np.zeros(shape, dtype)
+        return self._scratch[scratch].view(dtype).reshape(tuple(self._value(e) for e in item.space))
 
     def _bases(self, natives: Natives) -> Array:
         """The address of each buffer, then of what stands for buffers; see ``Tasks``."""
         found = [0 if memory is None else address(memory) for memory in self._memory]
-        for flag, value in self.prints.values():
-            found += [address(value), address(flag)]
+        found += [address(self.flags[i:]) for i in range(len(self.flags))]
         found += [address(self._fault), *natives.functions]
         found += [address(block) for block in self._scratch]
         found.append(address(self._filled.numbers))

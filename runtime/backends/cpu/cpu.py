@@ -135,6 +135,8 @@ class CpuBackend:
         if self._guarded:
             feeds = binding.copy_in(feeds)
         binding.feed(feeds)
+        if binding.prints:
+            binding.flags[:] = 0  # of a run that failed
         status = self.host.run(binding.job)
         if status:
             binding.explain(self.document, status - 1, feeds)
@@ -151,6 +153,7 @@ class CpuBackend:
         if binding.shared:
             self.host.pool.use(get_num_threads())
         rows = binding.feed_steps(steps, every)
+        binding.flags[:] = 0
         status = self.host.run(binding.many)
         done = binding.done
         if status and not done:
@@ -160,11 +163,10 @@ class CpuBackend:
 
     def _lines(self, binding: Binding) -> list[str]:
         lines = []
-        for number, (flag, value) in binding.prints.items():
+        for flag, (number, value) in zip(binding.flags, binding.prints.items(), strict=True):
             instruction: Any = binding.program.instructions[number]
-            if not flag[0]:
+            if not flag:
                 continue
-            flag[0] = 0
             key = (binding.program.name, number)
             seen, self._printed[key] = self._printed.get(key), value.tobytes()
             if not instruction.on_change or seen != self._printed[key]:

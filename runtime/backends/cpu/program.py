@@ -85,15 +85,13 @@ def _add_copy(tasks: Tasks, item: schema.Copy) -> None:
 
 def _add_print(tasks: Tasks, item: schema.Print) -> None:
     """Copy the value to where the backend finds it after the run, and raise a flag."""
-    slot = len(tasks.program.buffers) + 2 * tasks.prints.index(tasks.current.number)
-    target = schema.Access(buffer=item.source.buffer, strides=contiguous(item.space))
-    kernel = schema.Kernel(
-        space=item.space, reads=(item.source,), body=(), writes=(schema.Write(value=0, to=target),)
-    )
-    tasks.add_nest(kernel, late=False)
-    copy = tasks.tasks.pop()
-    tasks.tasks.append(replace(copy, args=(copy.args[0], (slot, 0))))
-    tasks.add(Shared("lazyflow.flag"), [(slot + 1, 0)])
+    number = tasks.current.number
+    tasks.printed[number] = len(tasks.scratch)
+    value = tasks.add_scratch(item.space, tasks.dtype(item.source))
+    to = schema.Access(buffer=value, strides=contiguous(item.space))
+    writes = (schema.Write(value=0, to=to),)
+    tasks.add_nest(schema.Kernel(space=item.space, reads=(item.source,), body=(), writes=writes), late=False)
+    tasks.add(Shared("lazyflow.flag"), [(len(tasks.program.buffers) + tasks.prints.index(number), 0)])
 
 
 _ADD: dict[type[schema.Instruction], Callable[..., None]] = {

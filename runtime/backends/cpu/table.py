@@ -48,12 +48,13 @@ class Table:
     Attributes:
         bases: For each address, the buffer that it starts from.
         scratch: The bytes of each buffer of scratch memory.
+        printed: For each print instruction, which of these takes its value.
         calls_blas: Whether a task does.
     """
 
     def __init__(self, program: Tasks, functions: Mapping[str, int]) -> None:
         tasks, dimensions, count = program.tasks, program.program.dimensions, program.numbers
-        self.scratch = program.scratch
+        self.scratch, self.printed = program.scratch, program.printed
         self.calls_blas = any(calls_blas(task.function) for task in tasks)
         self._offsets, self._numbers = _Column(), _Column()
         self._extents, self._work = _Column(), _Column()

@@ -109,6 +109,7 @@ class Tasks:
         faults: The number of the buffer that takes an index that is out of range.
         blas: The number of the first buffer that stands for a function of BLAS.
         scratch: The bytes of each further buffer that tasks need.
+        prints: The number of each print instruction; and in ``printed``, which scratch takes its value.
     """
 
     def __init__(self, program: schema.Program, module: Module) -> None:
@@ -116,7 +117,8 @@ class Tasks:
         self.module = module
         self.tasks: list[Task] = []
         self.prints = [i for i, item in enumerate(program.instructions) if isinstance(item, schema.Print)]
-        self.faults = len(program.buffers) + 2 * len(self.prints)
+        self.printed: dict[int, int] = {}
+        self.faults = len(program.buffers) + len(self.prints)
         self.blas = self.faults + 1
         self.scratch: list[Size] = []
         self._kinds: list[DType] = []  # of scratch

@@ -127,6 +127,38 @@ def test_prints_of_every_step_are_written(capsys):
     assert capsys.readouterr().out == "x 0.0\nx 1.0\nx 2.0\n"
 
 
+def printing(shape):
+    """A program that prints x where it is to, and then looks at an index."""
+    p = Program(dimensions=())
+    x, when, index = p.feed("x", shape), p.feed("when", (), "bool"), p.feed("index", (1,), "int64")
+    on = p.arena((), "bool")
+    p.kernel([when], [], [(0, on)])
+    p.add(schema.Print(text="x", space=shape, source=x.access(), when=on.buffer))
+    p.add(schema.Check(space=(1,), size=3, index=index.access()))
+    return plan(p)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+def test_what_a_failing_run_would_print_is_never_printed(backend, capsys):
+    session, x, good, bad = printing(()).session(backend), 1.0, np.array([0]), np.array([7])
+    for run in (session.run, lambda name, **feeds: session.run_many(name, [feeds] * 2)):
+        with pytest.raises(OutOfRangeError):
+            run("main", x=x, when=True, index=bad)
+        run("main", x=x, when=False, index=good)
+        assert capsys.readouterr().out == ""
+        run("main", x=x, when=True, index=good)
+        assert "x 1.0\n" in capsys.readouterr().out
+
+
+def test_what_is_printed_lies_in_the_memory_that_is_forecast():
+    made = printing((1000,))
+    session = made.session("cpu")
+    session.run("main", x=np.ones(1000, np.float32), when=True, index=np.array([0]))
+    program = made.summary().programs["main"]
+    assert program.scratch_bytes == 4032
+    assert session.backend.arena.size == program.peak_bytes + program.scratch_bytes
+
+
 def offered(session, monkeypatch):
     """How many runs the backend is asked to make together, call by call."""
     asked, run_steps = [], session.backend.run_steps
