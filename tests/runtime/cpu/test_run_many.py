@@ -159,6 +159,27 @@ def test_what_is_printed_lies_in_the_memory_that_is_forecast():
     assert session.backend.arena.size == program.peak_bytes + program.scratch_bytes
 
 
+def test_print_on_change_is_silent_while_the_value_stays(capsys):
+    p = Program(dimensions=())
+    x, loud = p.feed("x", (2,)), p.feed("loud", (), "bool")
+    p.add(schema.Print(text="x {}", space=(2,), source=x.access(), on_change=True))
+    p.add(schema.Print(text="loud {}", space=(2,), source=x.access(), when=loud.buffer))
+    session = plan(p).session("cpu")
+    batches = [{"x": np.full(2, value, np.float32), "loud": value == 3} for value in (1, 1, 2, 2)]
+    session.run_many("main", batches)
+    session.run("main", x=np.full(2, 2, np.float32), loud=True)
+    session.run_many("main", [{"x": np.full(2, value, np.float32), "loud": value == 3} for value in (3, 1)])
+    assert capsys.readouterr().out.split("\n") == [
+        "x [1. 1.]",
+        "x [2. 2.]",
+        "loud [2. 2.]",
+        "x [3. 3.]",
+        "loud [3. 3.]",
+        "x [1. 1.]",
+        "",
+    ]
+
+
 def offered(session, monkeypatch):
     """How many runs the backend is asked to make together, call by call."""
     asked, run_steps = [], session.backend.run_steps

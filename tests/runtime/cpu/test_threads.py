@@ -1,5 +1,6 @@
 """Threads: the same bits for any number of them, one pool for all sessions, and what a fork leaves."""
 
+import ctypes
 import multiprocessing
 import os
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime import threads as counts
+from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
+from lazyflow.runtime.backends.cpu.table import address
 
 COUNTS = (1, 2, 3, 4, 8)
 
@@ -72,6 +75,45 @@ def test_sessions_in_two_threads_share_the_pool():
     for thread in threads:
         thread.join()
     assert outcomes == {0: expected, 1: expected}
+
+
+def run_chunks(host, chunk, tasks=3, chunks=2):
+    """Run tasks whose function is one of Python's; the status of the job."""
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)(chunk)
+    rows, job = np.zeros((tasks, TaskWord.SIZE), np.int64), np.zeros(JobWord.SIZE, np.int64)
+    rows[:, TaskWord.FUNCTION] = ctypes.cast(function, ctypes.c_void_p).value
+    rows[:, TaskWord.EXTENT], rows[:, TaskWord.CHUNK] = chunks, 1
+    rows[:, TaskWord.STATUS] = np.arange(tasks) + 1
+    job[JobWord.TASKS], job[JobWord.COUNT] = address(rows), tasks
+    job[JobWord.POOL], job[JobWord.STEPS] = host.pool.words, 1
+    host.pool.use(2)
+    return host.run(address(job))
+
+
+def test_worker_takes_chunks_of_each_task_beside_the_caller():
+    host, both, seen = training().session("cpu").backend.host, threading.Barrier(2), []
+
+    def chunk(args, sizes, begin, end):
+        both.wait(60)  # until another thread is inside of the other chunk
+        seen.append((begin, end, threading.get_ident()))
+        return 0
+
+    assert run_chunks(host, chunk) == 0
+    pairs = [sorted(seen[i : i + 2]) for i in (0, 2, 4)]
+    assert [[row[:2] for row in pair] for pair in pairs] == [[(0, 1), (1, 2)]] * 3
+    assert {len({row[2] for row in pair}) for pair in pairs} == {2}
+
+
+def test_task_that_fails_in_any_thread_is_the_last():
+    host, seen = training().session("cpu").backend.host, []
+
+    def chunk(args, sizes, begin, end):
+        seen.append(begin)
+        return int(len(seen) > 8 and begin == 3)  # in the second task
+
+    assert run_chunks(host, chunk, chunks=8) == 2
+    assert sorted(seen) == sorted([*range(8)] * 2)
+    assert run_chunks(host, lambda *given: 0) == 0
 
 
 def _report(plan, queue):
