@@ -10,7 +10,7 @@ import numpy as np
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Origin, make
 from lazyflow.compiler.primitives import Primitive
-from lazyflow.context import GraphContext, current_graph, find_graph
+from lazyflow.context import GraphContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.dimensions import Dimension, Shape, Size, named
@@ -36,19 +36,15 @@ def append(primitive: Primitive, *inputs: Tensor, **attributes: Any) -> Tensor:
 
 
 def graph_of(inputs: Sequence[Tensor], call: str) -> GraphContext:
-    """The one graph of the inputs, or the open one where there are none.
+    """The open graph, which is that of all inputs.
 
     Raises:
-        GraphError: if there are two, or none.
+        GraphError: if it is not, or no graph is open.
     """
-    graph = find_graph()
+    graph = current_graph(call)
     for tensor in inputs:
         _ = tensor.value  # a Parameter is adopted by the open graph
-        if tensor.graph is graph:
-            continue
-        if graph is None:
-            graph = tensor.graph
-        else:
+        if tensor.graph is not graph:
             raise GraphError(
                 message(
                     f"{call}: a Tensor of another graph",
@@ -58,7 +54,19 @@ def graph_of(inputs: Sequence[Tensor], call: str) -> GraphContext:
                     hint="make it inside this graph, or feed its value through a placeholder",
                 )
             )
-    return graph if graph is not None else current_graph(call)
+    return graph
+
+
+def element_type(dtype: object) -> DType:
+    """The dtype that a user's ``dtype=`` means.
+
+    Raises:
+        DTypeError: if lazyflow has no such element type.
+    """
+    try:
+        return dtypes.as_dtype(dtype)
+    except DTypeError as error:
+        raise DTypeError(message(str(error), here=f"at {user_line()}")) from None
 
 
 def _explain(text: str, primitive: Primitive, inputs: Sequence[Tensor], location: str) -> str:
@@ -80,7 +88,7 @@ def constant(value: Any, dtype: object = None, name: str | None = None) -> Tenso
         A Tensor of the value's shape.
     """
     current_graph("constant")
-    return constant_of(_as_array(value, None if dtype is None else dtypes.as_dtype(dtype)), name)
+    return constant_of(_as_array(value, None if dtype is None else element_type(dtype)), name)
 
 
 def constant_of(array: Array, name: str | None = None) -> Tensor:
@@ -108,7 +116,7 @@ def _as_array(value: Any, dtype: DType | None) -> Array:
         if kind is None:
             raise ArgumentTypeError(f"constant: {value!r} is not a number, an array or a list of numbers")
         dtype = dtypes.float32 if kind and array.ndim else dtypes.DEFAULT_OF_KIND[kind]
-    array = array.astype(dtype if dtype is not None else dtypes.as_dtype(array.dtype))
+    array = array.astype(dtype if dtype is not None else element_type(array.dtype))
     array.setflags(write=False)
     return array
 
@@ -133,7 +141,7 @@ def placeholder(name: str, shape: Sequence[int | str | Dimension], dtype: object
     graph = current_graph("placeholder")
     if not isinstance(name, str) or not name:
         raise ArgumentTypeError(f"placeholder: name {name!r} is not a name; expected a string")
-    attributes = {"name": name, "shape": as_shape(shape, "placeholder"), "dtype": dtypes.as_dtype(dtype)}
+    attributes = {"name": name, "shape": as_shape(shape, "placeholder"), "dtype": element_type(dtype)}
     feeds: dict[str, str] = graph.shared.setdefault("placeholders", {})
     if name in feeds:
         raise GraphError(

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lazyflow.append import as_shape, as_tensor, graph_of
+from lazyflow.append import as_shape, as_tensor, element_type, graph_of
 from lazyflow.compiler import graph as ir
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Origin, Value, make
@@ -249,7 +249,7 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
                 hint="an array, a number with shape=(3, 4), or an initializer (shape, dtype) -> Tensor",
             )
         )
-    given = None if dtype is None else dtypes.as_dtype(dtype)
+    given = None if dtype is None else element_type(dtype)
     if callable(initial):
         if shape is None:
             raise ArgumentError("Variable: an initializer needs shape=")
@@ -258,13 +258,13 @@ def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, .
     if isinstance(initial, bool | int | float | np.generic):
         number = initial.item() if isinstance(initial, np.generic) else initial
         found = given or (
-            dtypes.as_dtype(initial.dtype) if isinstance(initial, np.generic) else _default_dtype(initial)
+            element_type(initial.dtype) if isinstance(initial, np.generic) else _default_dtype(initial)
         )
         return number, _static(shape if shape is not None else ()), found
     if isinstance(initial, list | tuple):
         array = _of_list(initial, given or dtypes.float32)
     elif isinstance(initial, np.ndarray):
-        array = initial.astype(given or dtypes.as_dtype(initial.dtype))
+        array = initial.astype(given or element_type(initial.dtype))
     else:
         raise ArgumentTypeError(
             message(

@@ -79,6 +79,27 @@ def test_while_the_graph_is_built(mistake):
         refused(mistake, lambda: mistake.call(x))
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: lf.placeholder("z", (), dtype="floot"),
+        lambda x: lf.cast(x, "floot"),
+        lambda x: lf.constant(1, "floot"),
+        lambda x: lf.constant(np.array(["one"])),
+        lambda x: lf.Variable(1.0, dtype="floot"),
+        lambda x: lf.zeros((3,), "floot"),
+        lambda x: lf.arange(3, dtype="floot"),
+        lambda x: lf.uniform((3,), dtype="floot"),
+    ],
+)
+def test_element_type_that_does_not_exist_is_told_with_its_line(call):
+    with (
+        lf.Graph(),
+        pytest.raises(lf.DTypeError, match=r"is not an element type[^!]*\n  here +at test_mista"),
+    ):
+        call(lf.placeholder("x", ("batch", 4)))
+
+
 def programs_graph():
     with lf.Graph() as graph:
         loss = lf.sum(lf.Parameter([1.0], name="w"))
@@ -101,6 +122,15 @@ PROGRAMS = {
     ),
     "number after the block": Mistake(
         lambda g, loss: loss * 2, lf.GraphError, "mul: no graph is open", "session.run(program"
+    ),
+    "product after the block": Mistake(
+        lambda g, loss: loss * loss, lf.GraphError, "mul: no graph is open", "session.run(program"
+    ),
+    "function after the block": Mistake(
+        lambda g, loss: lf.exp(loss), lf.GraphError, "exp: no graph is open", "session.run(program"
+    ),
+    "after compiling": Mistake(
+        lambda g, loss: (lf.compile(g), loss + loss), lf.GraphError, "add: no graph is open", "session.run("
     ),
     "step in the loop": Mistake(
         lambda g, loss: optim.SGD([lf.Parameter([1.0])]).step(),

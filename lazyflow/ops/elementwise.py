@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from lazyflow.append import append
+from lazyflow.append import append, element_type
 from lazyflow.compiler import primitives
 from lazyflow.compiler.primitives import Primitive
 from lazyflow.ops.function import (
@@ -274,7 +274,7 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
         x: Tensor of any shape.
         dtype: ``lf.float32``, a numpy dtype, or its name.
     """
-    return to_dtype(tensor(x, "cast"), dtypes.as_dtype(dtype))
+    return to_dtype(tensor(x, "cast"), element_type(dtype))
 
 
 # --- gradient rules ---------------------------------------------------------------------------------------

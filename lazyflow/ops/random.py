@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lazyflow.append import append, as_shape
+from lazyflow.append import append, as_shape, element_type
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import make
 from lazyflow.context import GraphContext, current_graph
@@ -79,7 +79,7 @@ def _uniform(stream: Tensor, element: Tensor, dtype: DType) -> Tensor:
 
 def _checked(shape: Any, dtype: object, call: str) -> tuple[Shape, DType]:
     current_graph(call)
-    found = dtypes.as_dtype(dtype)
+    found = element_type(dtype)
     if not dtypes.is_floating(found):
         text = f"{call}: {found.name} is not drawn; expected a floating type"
         raise DTypeError(message(text, here=f"at {user_line()}"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyflow.append import append, as_shape
+from lazyflow.append import append, as_shape, element_type
 from lazyflow.compiler import primitives
 from lazyflow.compiler.rules import show
 from lazyflow.location import user_line
@@ -178,9 +178,7 @@ def full(shape: Any, value: bool | int | float, dtype: object = None) -> Tensor:
 def _filled(call: str, shape: Any, value: bool | int | float, dtype: object) -> Tensor:
     check_open(call)
     sizes = as_shape(shape, call)
-    return broadcast_to(
-        tensor(value, call) if dtype is None else number(value, dtypes.as_dtype(dtype)), sizes
-    )
+    return broadcast_to(tensor(value, call) if dtype is None else number(value, element_type(dtype)), sizes)
 
 
 @function
@@ -225,7 +223,7 @@ def iota(shape: Any, axis: int = 0, dtype: object = dtypes.int64) -> Tensor:
     """
     sizes = as_shape(shape, "iota")
     position = one_axis(axis, len(sizes), "iota")
-    return append(primitives.iota, shape=sizes, dtype=dtypes.as_dtype(dtype), axis=position)
+    return append(primitives.iota, shape=sizes, dtype=element_type(dtype), axis=position)
 
 
 @composition
@@ -242,7 +240,7 @@ def arange(
     """
     numbers = [n for n in (start, stop, step) if not isinstance(n, Dimension)]
     floats = any(isinstance(n, float) for n in numbers if n is not None)
-    found = dtypes.as_dtype(dtype if dtype is not None else dtypes.float32 if floats else dtypes.int64)
+    found = element_type(dtype if dtype is not None else dtypes.float32 if floats else dtypes.int64)
     if isinstance(start, Dimension) or stop is None:
         count = start if isinstance(start, Dimension) else _count(0, start, step)
         return iota((count,), dtype=found)
