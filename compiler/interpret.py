@@ -6,6 +6,7 @@ others compute stands here. Nothing is fused, placed or reused, so that each lin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -172,6 +173,11 @@ def _iota(op: Op, inputs: Sequence[Array], run: Run) -> Array:
     return np.broadcast_to(cast(counted, stored(op.output.dtype, run.precision)), shape)
 
 
+def _position(op: Op, inputs: Sequence[Array], run: Run) -> Array:
+    shape = run.shape(op.output.shape)
+    return np.arange(math.prod(shape)).reshape(shape)
+
+
 def _slice(op: Op, inputs: Sequence[Array], run: Run) -> Array:
     bounds = (op.attributes["starts"], run.shape(op.attributes["sizes"]), op.attributes["steps"])
     index = [start + step * np.arange(size) for start, size, step in zip(*bounds, strict=True)]
@@ -303,6 +309,7 @@ FUNCTIONS: dict[str, Callable[[Op, Sequence[Array], Run], Array | Arrays]] = {
     "placeholder": lambda op, inputs, run: run.array(run.feeds[op.attributes["name"]], op.output.dtype),
     "variable": lambda op, inputs, run: run.before[op.attributes["variable"]],
     "iota": _iota,
+    "position": _position,
     "size": lambda op, inputs, run: np.asarray(dimensions.evaluate(op.attributes["size"], run.sizes)),
     "reshape": lambda op, inputs, run: inputs[0].reshape(run.shape(op.output.shape)),
     "transpose": lambda op, inputs, run: inputs[0].transpose(op.attributes["axes"]),

@@ -13,7 +13,7 @@ import numpy as np
 from lazyflow.compiler import primitives
 from lazyflow.compiler.graph import Graph, Op, Value
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.dimensions import Size
+from lazyflow.runtime.dimensions import Size, elements
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import GraphError
 
@@ -126,6 +126,8 @@ def _in_update(writer: Body, op: Op, values: dict[Value, int]) -> int:
     if primitive is primitives.iota:
         axis = op.attributes["axis"]
         return writer.index(0 if op.output.shape[axis] != 1 else -1, op.output.dtype)
+    if primitive is primitives.position:
+        return writer.index(0 if elements(op.output.shape) != 1 else -1, dtypes.int64)
     if primitive.elementwise:
         return writer.element(op, args)
     if primitive.reduction:

@@ -100,6 +100,9 @@ variable = Primitive(
 iota = Primitive(
     "iota", 0, ("shape", "dtype", "axis"), _one(rules.given_shape, rules.given_dtype), elementwise=True
 )
+position = Primitive(  # the number of each element, row by row
+    "position", 0, ("shape",), _one(rules.given_shape, rules.int64), elementwise=True
+)
 size = Primitive("size", 0, ("size",), _one(rules.scalar, rules.int64), elementwise=True)
 philox = _elementwise("philox", 4, rules.philox_words, costly=True)  # seed, run counter, stream, element
 

@@ -20,8 +20,8 @@ from lazyflow.runtime import dtypes
 RUNS = 12
 UNITS = 4.0  # of the last place: the error of numpy's functions
 MARGIN = 8.0  # times the largest difference seen, as a few runs do not show the largest there is
-EXACT = {p.neg, p.abs_, p.sign, p.floor, p.ceil, p.round_, p.minimum, p.maximum, p.where, p.cast, p.iota}
-EXACT |= {p.reduce_max, p.reduce_min, p.concat, p.pad, p.gather, p.assign}
+EXACT = {p.neg, p.abs_, p.sign, p.floor, p.ceil, p.round_, p.minimum, p.maximum, p.where, p.cast}
+EXACT |= {p.iota, p.position, p.reduce_max, p.reduce_min, p.concat, p.pad, p.gather, p.assign}
 
 
 @dataclass

@@ -319,9 +319,13 @@ def gather(m):
 
 
 def generator(m):
-    shape = m.one_of([(3,), (BATCH,), (2, BATCH), (BATCH, 3)])
+    shape = m.one_of([(3,), (BATCH,), (2, BATCH), (BATCH, 3), (2, 1, BATCH, 3)])
     numeric = [dtypes.int64, dtypes.float32]
-    counted = m.add(p.iota, shape=shape, dtype=m.one_of(numeric), axis=m.draw(st.integers(0, len(shape) - 1)))
+    if m.draw(st.booleans()):
+        counted = m.add(p.position, shape=shape)
+    else:
+        axis = m.draw(st.integers(0, len(shape) - 1))
+        counted = m.add(p.iota, shape=shape, dtype=m.one_of(numeric), axis=axis)
     size = m.add(p.size, size=m.one_of([BATCH, 3 * BATCH + 1]))
     if m.draw(st.booleans()):
         numbers = [m.number(dtypes.int64, m.one_of([0, 1, 2**40])) for _ in range(2)]

@@ -10,6 +10,9 @@ from lazyflow.compiler.fusion.groups import Unit
 from lazyflow.compiler.fusion.sources import Link, Sources
 from lazyflow.compiler.graph import Op, Origin, Value
 from lazyflow.compiler.lower import Body, final
+from lazyflow.runtime import dtypes
+from lazyflow.runtime.dimensions import Shape, elements
+from lazyflow.runtime.dtypes import DType
 
 Read: TypeAlias = tuple[Value, Link]  # a source, and for each of its axes the domain's axis
 
@@ -49,10 +52,27 @@ class KernelBody:
             return self._body.size(op.attributes["size"])
         if op.primitive is primitives.iota:
             axis = axes[op.attributes["axis"]]
-            return self._body.index(self._axes.index(axis) if axis >= 0 else -1, op.output.dtype)
+            return self._index(axis, op.output.dtype)
+        if op.primitive is primitives.position:
+            return self._position(op.output.shape, axes)
         rank = len(axes)
         args = tuple(self._operand(value, axes[rank - len(value.shape) :]) for value in op.inputs)
         return self._body.element(op, args)
+
+    def _index(self, axis: int, dtype: DType) -> int:
+        """The position on an axis of the domain."""
+        return self._body.index(self._axes.index(axis) if axis >= 0 else -1, dtype)
+
+    def _position(self, shape: Shape, axes: Link) -> int:
+        """The number of an element of this shape, whose axes walk these axes of the domain."""
+        found = None
+        for axis in reversed([axis for axis, at in enumerate(axes) if at >= 0]):
+            step = self._index(axes[axis], dtypes.int64)
+            stride = elements(shape[axis + 1 :])
+            if stride != 1:
+                step = self._body.call("mul", (step, self._body.size(stride)), dtypes.int64)
+            found = step if found is None else self._body.call("add", (found, step), dtypes.int64)
+        return self._index(-1, dtypes.int64) if found is None else found
 
     def _operand(self, value: Value, axes: Link) -> int:
         """The number of a value whose axes walk these axes of the domain."""

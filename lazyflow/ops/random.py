@@ -17,9 +17,8 @@ from lazyflow.context import GraphContext, current_graph
 from lazyflow.location import user_line
 from lazyflow.ops.elementwise import cast, cos, log1p, sqrt
 from lazyflow.ops.function import composition, no_gradient, number
-from lazyflow.ops.shaping import iota, size_of
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.dimensions import Shape, elements
+from lazyflow.runtime.dimensions import Shape
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import ArgumentError, DTypeError, message
 from lazyflow.tensor import Tensor
@@ -29,6 +28,9 @@ SEED, RUNS = "random/seed", "random/runs"
 
 # How many of a word's top bits a uniform number of the dtype has: no more than it holds, so that none is 1.
 _BITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24, dtypes.float64: 24}
+
+
+_NORMAL = 2.0**-126  # float32 holds smaller numbers with fewer bits
 
 
 def _state() -> tuple[Tensor, Tensor]:
@@ -63,18 +65,19 @@ def _stream() -> Tensor:
 
 
 def _positions(shape: Shape) -> Tensor:
-    """The row-major position of each element, as a sum over the axes, which fuses with what follows."""
-    result = number(0, dtypes.int64) if not shape else iota(shape, len(shape) - 1)
-    for axis in range(len(shape) - 1):
-        result = result + iota(shape, axis) * size_of(elements(shape[axis + 1 :]))
-    return result
+    return append(primitives.position, shape=shape)
 
 
-def _uniform(stream: Tensor, element: Tensor, dtype: DType) -> Tensor:
+def _uniform(stream: Tensor, element: Tensor, dtype: DType, scale: float | Tensor = 1.0) -> Tensor:
+    """Numbers in [0, scale)."""
     bits = _BITS[dtype]
     words = append(primitives.philox, *_state(), stream, element)
-    top = append(primitives.floor_div, words, number(2 ** (32 - bits), dtypes.uint32))
-    return cast(top, dtype) * 2.0**-bits
+    top = cast(append(primitives.floor_div, words, number(2 ** (32 - bits), dtypes.uint32)), dtype)
+    step = 2.0**-bits
+    if not isinstance(scale, Tensor) and dtype not in dtypes.HALF and abs(scale) * step >= _NORMAL:
+        return top * (scale * step)  # as a power of 2 rounds nothing, unless the product has too small a step
+    drawn = top * step
+    return drawn if _is(scale, 1) else drawn * scale
 
 
 def _checked(shape: Any, dtype: object, call: str) -> tuple[Shape, DType]:
@@ -117,13 +120,12 @@ def uniform(
     if not isinstance(low, Tensor) and not isinstance(high, Tensor) and not low <= high:
         raise _out_of_range(f"uniform: high {high!r} is below low {low!r}")
     sizes, found = _checked(shape, dtype, "uniform")
-    draw = _uniform(_stream(), _positions(sizes), found)
-    return _affine(draw, low, high if _is(low, 0) else high - low)
+    draw = _uniform(_stream(), _positions(sizes), found, high if _is(low, 0) else high - low)
+    return _shifted(draw, low)
 
 
-def _affine(x: Tensor, shift: float | Tensor, scale: float | Tensor) -> Tensor:
-    scaled = x if _is(scale, 1) else x * scale
-    return scaled if _is(shift, 0) else scaled + shift
+def _shifted(x: Tensor, shift: float | Tensor) -> Tensor:
+    return x if _is(shift, 0) else x + shift
 
 
 def _is(value: float | Tensor, number: int) -> bool:
@@ -157,7 +159,8 @@ def normal(
     first = position - odd
     radius = sqrt(log1p(-_uniform(stream, first, wide)) * -2.0)
     turn = _uniform(stream, first + 1, wide) - cast(odd, wide) * 0.25  # a quarter back makes a sine
-    return cast(_affine(radius * cos(turn * (2.0 * math.pi)), mean, std), found)
+    drawn = radius * cos(turn * (2.0 * math.pi))
+    return cast(_shifted(drawn if _is(std, 1) else drawn * std, mean), found)
 
 
 @composition
@@ -185,4 +188,4 @@ def randn(*shape: Any) -> Tensor:
     return normal(shape[0] if len(shape) == 1 else shape)
 
 
-no_gradient(primitives.philox)
+no_gradient(primitives.philox, primitives.position)

@@ -87,6 +87,7 @@ def test_scalar_primitives_and_reductions_compute_what_numpy_does(line):
 OTHER_CASES = {
     "constant value=[1, 2] : int8[2]": np.array([1, 2]),
     "iota axis=1 : float32[2, 3]": np.array([[0, 1, 2], [0, 1, 2]]),
+    "position : int64[2, 3]": np.array([[0, 1, 2], [3, 4, 5]]),
     "size size=12 : int64[]": np.array(12),
     "reshape %x : float64[2, 6]": X.reshape(2, 6),
     "transpose %x axes=(1, 0) : float64[4, 3]": X.T,

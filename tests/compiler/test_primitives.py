@@ -88,6 +88,7 @@ RULES = [  # primitive, operand types, attributes, type of the result
     ),
     (p.check_index, [Type((batch,), int64)], {"size": 10}, Type((batch,), int64)),
     (p.iota, [], {"shape": (2, batch), "dtype": float64, "axis": 1}, Type((2, batch), float64)),
+    (p.position, [], {"shape": (2, batch)}, Type((2, batch), int64)),
     (p.size, [], {"size": 2 * batch}, Type((), int64)),
 ]
 

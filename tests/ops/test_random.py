@@ -163,3 +163,11 @@ def test_a_session_draws_by_its_seed_and_counts_the_runs_that_draw():
         for stream, name in enumerate("ab"):
             np.testing.assert_array_equal(out[name], (words(9, stream, run=run) >> 8) * 2.0**-24)
     assert session.get("random/runs") == 3
+
+
+@pytest.mark.parametrize("dtype", [lf.float32, lf.float64, lf.float16, lf.bfloat16], ids=str)
+@pytest.mark.parametrize("high", [0.3, 7.0, 1e-30, 1e-37, 0.0])
+def test_a_limit_scales_the_numbers_below_one_with_one_rounding(dtype, high):
+    (scaled,) = draw(lambda: lf.uniform((1000,), 0.0, high, dtype))
+    (expected,) = draw(lambda: lf.uniform((1000,), dtype=dtype) * high)
+    np.testing.assert_array_equal(scaled, expected)
