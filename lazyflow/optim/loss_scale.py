@@ -132,9 +132,8 @@ class LossScaler(StaticLossScaler):
             raise ArgumentError(message(text, made=f"at {self.location}", here=f"at {user_line()}"))
         full = self.growth + 1 >= self.growth_interval
         larger = self.factor * self.growth_factor
-        larger = where(
-            isfinite(cast(larger, float32)), larger, self.factor
-        )  # float32: what losses are made of
+        fits = isfinite(cast(larger, float32))  # what losses are made of
+        larger = where(fits, larger, self.factor)
         grown = where(full, larger, self.factor)
         self.factor.assign(where(finite, grown, self.factor * self.backoff_factor), when=when)
         self.growth.assign(where(finite & ~full, self.growth + 1, 0), when=when)

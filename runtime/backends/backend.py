@@ -15,9 +15,8 @@ from lazyflow.runtime.errors import OutOfRangeError, message
 
 Array: TypeAlias = NDArray[Any]
 
-Outcome: TypeAlias = tuple[
-    dict[str, Array], list[str]
-]  # a fresh array per fetch; the lines that were printed
+# a fresh array per fetch; the lines that were printed
+Outcome: TypeAlias = tuple[dict[str, Array], list[str]]
 
 ALIGNMENT = 64
 HUGE_PAGE = 1 << 21

@@ -50,9 +50,8 @@ def test_draw_svg_shows_names_types_and_programs(tmp_path):
 def test_draw_follows_memory_that_is_written_in_place(tmp_path):
     draw(DOCUMENT, tmp_path / "plan.dot")
     text = (tmp_path / "plan.dot").read_text()
-    assert (
-        '"0 1" -> "0 2" [label="float32[batch, 3]"]' in text
-    )  # what the kernel leaves in the product's memory
+    made = '"0 1" -> "0 2" [label="float32[batch, 3]"]'
+    assert made in text  # what the kernel leaves in the product's memory
     assert '"0 0" -> "0 2"' not in text
 
 

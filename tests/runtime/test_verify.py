@@ -360,9 +360,8 @@ def test_index_that_was_checked_before_cannot_fail_later(space, strides, size):
 def test_index_that_was_not_checked_as_it_is_used_may_fail():
     text = "it may fail after a variable is changed"
     assert text in reason(looked_up_twice(("batch", 2), (2, 1), 2))  # against a smaller axis
-    assert text in reason(
-        looked_up_twice(("batch",), (2,), 3, offset=1)
-    )  # not proven: another set of elements
+    other = looked_up_twice(("batch",), (2,), 3, offset=1)
+    assert text in reason(other)  # not proven: another set of elements
     assert text in reason(looked_up_twice(("batch", 2), (2, 1), 3, overwritten=True))  # other numbers since
 
 

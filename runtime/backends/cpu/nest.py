@@ -172,9 +172,7 @@ def _choose_lanes(nest: Nest) -> None:
             nest.width //= 2
     if any(call.op == "argmax" for call in nest.body):
         nest.width = 1
-    if (
-        nest.inner == 0
-    ):  # a map: its lane axis is the one pass, what does not vary along it is computed before
+    if nest.inner == 0:  # a map: its lane axis is the pass, what does not vary along it is computed before
         order = [a for a in range(len(nest.extents)) if a != nest.lane_axis] + [nest.lane_axis]
         nest.extents = [nest.extents[a] for a in order]
         nest.axes = {axis: order.index(place) for axis, place in nest.axes.items()}

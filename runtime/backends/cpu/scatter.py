@@ -91,9 +91,8 @@ class _Sort:
         with writer.loop("2", after) as row:
             before = writer.element(counts, "i64", writer.let(f"sub i64 {row}, 1"), 0)
             _add(writer, counts, row, before)
-        with (
-            ExitStack() as loops
-        ):  # the first free place of each row, which ends where that of the next began
+        # the first free place of each row, which ends where that of the next began
+        with ExitStack() as loops:
             point = self._loops(writer, sizes, loops)
             following = writer.let(f"add i64 {self._found(writer, sizes, point)}, 1")
             place = _element(writer, places, _add(writer, counts, following, "1"))

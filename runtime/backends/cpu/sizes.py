@@ -9,9 +9,8 @@ from typing import NamedTuple, TypeAlias
 from lazyflow.runtime.backends.cpu.writer import Writer
 from lazyflow.runtime.dimensions import Dimension, Size, elements, evaluate
 
-Sizing: TypeAlias = (
-    Size | Callable[[Mapping[str, int]], int]
-)  # a size, or what computes it from the dimensions
+# a size, or what computes it from the dimensions
+Sizing: TypeAlias = Size | Callable[[Mapping[str, int]], int]
 
 
 def value_of(sizing: Sizing, values: Mapping[str, int]) -> int:

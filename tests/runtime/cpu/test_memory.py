@@ -202,10 +202,8 @@ JOBS = {
     "attention": lambda: attentive(lf.float32),
     "table of a half type": lambda: attentive(lf.bfloat16),
 }
-SCRATCH = {
-    "clipped AdamW": 1,
-    "table of a half type": 502 * 8,
-}  # at least: how many rows of each go into a table
+# at least so many bytes: the latter counts how many rows go into each of a table's
+SCRATCH = {"clipped AdamW": 1, "table of a half type": 502 * 8}
 
 
 @pytest.mark.parametrize("job", JOBS)
