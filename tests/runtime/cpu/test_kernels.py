@@ -234,6 +234,18 @@ def test_row_stages_in_place_write_after_every_read():
     compare(p, state=state, variables=[variable("w", (4, 30))], **SUMS)
 
 
+@pytest.mark.parametrize("buffers", [1, 2])
+def test_first_stage_in_place_writes_after_the_last_has_read(buffers):
+    p = Program("train", dimensions=())
+    w, y = p.variable("w", (4, 30)), p.arena((4, 30))
+    target = w if buffers == 1 else p.variable("w", (4, 30))
+    body = [call("neg", 0), call("reduce_sum", 0), call("div", 0, 2)]
+    p.kernel([w], body, [(1, target), (3, y)], inner=1)
+    p.fetch("y", y)
+    state = {"w": abs(normal(4, 30)) + 1}
+    compare(p, state=state, variables=[variable("w", (4, 30))], **SUMS)
+
+
 def test_swap_of_two_variables_sees_both_old_values():
     p = Program("train", dimensions=())
     a, b = p.variable("a", (33,)), p.variable("b", (33,))
