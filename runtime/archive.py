@@ -83,7 +83,7 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     """
     what = f"plan {str(path)!r}"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(os.fspath(path)) as archive:
             members = _members(archive, what)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as reason:
         raise PlanError(f"{what}: not a .lfplan file, or a damaged one: {reason}") from None

@@ -138,9 +138,8 @@ class Feeds:
         for name in names:
             if name not in self.rows:
                 has = f"feeds of program {self.program.name!r}: {listed(self.rows)}"
-                raise FeedError(
-                    message(f"unknown feed {name!r}", expected=has, hint=closest(str(name), self.rows))
-                )
+                hint = closest(name, self.rows) if isinstance(name, str) else "a feed is given by its name"
+                raise FeedError(message(f"unknown feed {name!r}", expected=has, hint=hint))
 
     def check_names(self, given: Mapping[str, object]) -> None:
         """Refuse feeds of which one is unknown or missing.

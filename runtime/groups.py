@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NoReturn, TypeAlias, overload
+from typing import Any, NoReturn, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.dtypes import bool_
@@ -44,7 +45,7 @@ class Group:
             return self._row.options[option]
         raise ArgumentError(self._unknown(option))
 
-    def __setitem__(self, option: str, value: bool | float | Sequence[float]) -> None:
+    def __setitem__(self, option: str, value: bool | float | Sequence[float] | NDArray[Any]) -> None:
         """Set an option for the runs that follow; nothing is recompiled.
 
         Raises:
@@ -56,6 +57,8 @@ class Group:
                 raise StateError(self._fixed(option))
             raise ArgumentError(self._unknown(option))
         names = self._row.scalars[option]
+        if isinstance(value, np.ndarray):
+            value = value.tolist()  # a number where it has no axes, as fetches do
         values = [value] if self._is_scalar(option) else value
         if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != len(names):
             raise ArgumentTypeError(f"{option}: {value!r} is not a sequence of {len(names)} numbers")

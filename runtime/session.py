@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -266,6 +266,15 @@ class Session:
         )
         return arrays, sizes, changing
 
+    def __reduce__(self) -> NoReturn:
+        """A session cannot be pickled or copied.
+
+        Raises:
+            ArgumentTypeError: with what can.
+        """
+        hint = "plan.session() and load_state_dict(session.state_dict()), or plan.save(path, session)"
+        raise ArgumentTypeError(message("session: it cannot be pickled or copied", hint=hint))
+
     def state_dict(self) -> dict[str, Array]:
         """A copy of every variable, by name."""
         with self._use():
@@ -420,7 +429,7 @@ def _uninterrupted() -> Iterator[None]:
 
 def _check_batch(batch: object) -> None:
     if not isinstance(batch, Mapping):
-        headline = f"run_many: a batch that is {type(batch).__name__} is not a mapping of names to arrays"
+        headline = f"run_many: a batch is {type(batch).__name__}, no mapping of names to arrays"
         raise FeedError(message(headline, hint=_HINTS["run_many"]))
 
 

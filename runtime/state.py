@@ -77,7 +77,7 @@ class State:
             StateError: if there is none of that name.
         """
         if name not in self.rows:
-            raise StateError(message(f"no variable is named {name!r}", hint=closest(name, self.rows)))
+            raise StateError(message(f"no variable is named {name!r}", hint=closest(str(name), self.rows)))
         return self.rows[name]
 
     def overlaps(self, array: Array) -> bool:

@@ -68,7 +68,10 @@ def _conversion(array: Array, dtype: DType) -> str | None:
         return number if integer else f"array.astype({spelled(dtype)}), where it holds numbers"
     if integer and np.issubdtype(array.dtype, np.inexact) and np.isnan(array).any():
         return "the array holds NaN, which no integer stands for: array[~np.isnan(array)] is without"
-    return f"array.astype({spelled(dtype)}), where losing digits is meant"
+    if array.dtype.kind == "c":
+        return f"array.real.astype({spelled(dtype)})"
+    plain = array.dtype.kind in "biuf" or array.dtype.name in dtypes.ALL
+    return f"array.astype({spelled(dtype)}), where losing digits is meant" if plain else None
 
 
 def _is_masked(array: Array) -> bool:
@@ -84,7 +87,8 @@ def in_place(array: object, wanted: Wanted) -> Array:
     """
     dtype = wanted.dtype
     if not isinstance(array, np.ndarray) or _is_masked(array):
-        raise wanted.refusal(f"{type(array).__name__} is not a plain numpy array")
+        expected = f"an array of {dtype.name}, which is used as it is"
+        raise wanted.refusal(f"{type(array).__name__} is not a plain numpy array", expected)
     if array.dtype != dtype:
         expected = f"{dtype.name}: a bound array is used as it is"
         raise wanted.refusal(f"the array is {array.dtype.name}", expected, f"array.astype({spelled(dtype)})")

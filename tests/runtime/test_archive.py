@@ -215,3 +215,9 @@ def test_literals_survive_the_file(tmp_path):
     np.testing.assert_array_equal(
         [found[f"y{i}"] for i in range(6)], [0.1, np.inf, -np.inf, np.nan, 3, 1e-300]
     )
+
+
+@pytest.mark.parametrize("path", [None, 3])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match=r"expected str, bytes or os\.PathLike object"):
+        load_plan(path)

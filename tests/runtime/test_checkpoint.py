@@ -53,6 +53,7 @@ def test_restore_gives_back_every_dtype(tmp_path):
             "No such file or directory: there is no folder '{}/missing'",
         ),
         ("folder", IsADirectoryError, "Is a directory"),
+        (".", IsADirectoryError, "Is a directory"),
         ("file/run.safetensors", NotADirectoryError, "Not a directory: there is no folder '{}/file'"),
     ],
 )

@@ -62,6 +62,18 @@ def test_feeds_without_names(session):
     assert "session.run(program, x=array)" in text
 
 
+def test_feed_that_is_given_by_no_name(session):
+    assert "hint      a feed is given by its name" in refused(session, {0: X})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "hint"), [("complex64", "  hint      array.real.astype(np.float32)"), ("M8[s]", "")]
+)
+def test_other_kinds_of_numbers_say_what_to_write(session, dtype, hint):
+    text = refused(session, x=np.zeros((1, 3), dtype), y=np.zeros(1, np.int64))
+    assert text.splitlines()[3:] == [hint] * bool(hint)
+
+
 @pytest.mark.parametrize(
     ("labels", "hint"),
     [

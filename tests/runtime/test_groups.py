@@ -68,6 +68,14 @@ def test_options_are_read_as_numbers_and_tuples(session):
     assert len(session.groups["adam"]) == 3
 
 
+def test_options_take_arrays(session):
+    first = session.groups["adam"][0]
+    first["betas"], first["lr"] = np.float32([0.5, 0.75]), np.array(0.125)
+    assert (first["betas"], first["lr"]) == ((0.5, 0.75), 0.125)
+    with pytest.raises(ArgumentTypeError, match=r"lr: \[0.5\] is not a number"):
+        first["lr"] = np.array([0.5])
+
+
 def test_set_option_changes_the_variables(session):
     session.groups["adam"][1]["lr"] = 0.5
     session.groups["adam"][1]["betas"] = (0.8, 0.9)

@@ -1,5 +1,7 @@
 """Sessions: runs, variables, bound arrays, and that failing calls change nothing."""
 
+import copy
+import pickle
 import signal
 import threading
 
@@ -192,6 +194,19 @@ def test_set_and_get_hint_at_the_closest_name(session):
             call_()
         assert "no variable is named 'stepz'" in str(caught.value)
         assert "did you mean 'steps'?" in str(caught.value)
+
+
+def test_name_that_is_none_is_refused(session):
+    with pytest.raises(StateError, match="no variable is named None"):
+        session.get(None)
+
+
+def test_session_cannot_be_pickled_or_copied(session):
+    for use in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(
+            ArgumentTypeError, match=r"it cannot be pickled or copied\n  hint +plan.session\(\)"
+        ):
+            use(session)
 
 
 # --- bind ---------------------------------------------------------------------------------------------------

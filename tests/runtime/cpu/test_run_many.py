@@ -330,10 +330,10 @@ def test_placeholder_bound_to_a_variables_memory_is_read_run_by_run():
         (np.ones((2, 3)), "run_many: ndarray holds no batches"),
         (None, "run_many: NoneType holds no batches"),
         ("x", "run_many: str holds no batches"),
-        ([np.ones(3), np.ones(3)], "run_many: a batch that is ndarray is not a mapping"),
-        ([np.ones(3)], "run_many: a batch that is ndarray is not a mapping"),
-        (["x", "x"], "run_many: a batch that is str is not a mapping"),
-        ([{"x": 1.0}, None], "run_many: a batch that is NoneType is not a mapping"),
+        ([np.ones(3), np.ones(3)], "run_many: a batch is ndarray, no mapping"),
+        ([np.ones(3)], "run_many: a batch is ndarray, no mapping"),
+        (["x", "x"], "run_many: a batch is str, no mapping"),
+        ([{"x": 1.0}, None], "run_many: a batch is NoneType, no mapping"),
     ],
 )
 def test_batches_that_are_none_are_refused(batches, text):
