@@ -14,7 +14,7 @@ from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import aligned, round_up
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.errors import StateError, message
-from lazyflow.runtime.loans import Loan, check_changeable
+from lazyflow.runtime.loans import Loan, Loans, check_changeable
 from lazyflow.runtime.scalars import number, stored
 from lazyflow.runtime.values import Wanted, as_array, closest, in_place, listed, show, typed
 
@@ -57,7 +57,7 @@ class State:
             places.append(places[-1] + round_up(_count(variable.shape) * dtype.itemsize))
         self.block = aligned(places[-1])
         self.rows: dict[str, Row] = {}
-        self.loans: dict[str, Loan] = {}
+        self.loans = Loans()
         for variable, dtype, place in zip(document.variables, kinds, places, strict=False):
             array: Array = np.ndarray(variable.shape, dtype, self.block, place)
             array[...] = number(variable.initial, dtype)
@@ -85,7 +85,7 @@ class State:
 
         Only with one that is bound: of the others, callers have copies.
         """
-        return bool(self.loans) and any(np.may_share_memory(array, b.array) for b in self.loans.values())
+        return self.loans.overlap(array)
 
     def bind(self, name: str, array: object) -> None:
         """Let a variable live in the caller's array, whose values it takes.
@@ -104,7 +104,7 @@ class State:
         if any(np.may_share_memory(array, other) for other in others):
             raise StateError(message(f"{what}: the array overlaps one that another variable is bound to"))
         _check(row, array, what)
-        self.loans[name] = Loan(name, array)
+        self.loans.put(Loan(name, array))
         row.array = self.loans[name].array
 
     def copies(self) -> dict[str, Array]:

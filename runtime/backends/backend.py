@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from collections.abc import Mapping
 from contextlib import suppress
@@ -132,6 +133,15 @@ def _mapped(nbytes: int) -> NDArray[np.uint8]:
     with suppress(OSError):  # a kernel built without them
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's memory starts."""
+    try:  # four times as fast as the array's own answer, which holds a description of all of it
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (BufferError, TypeError, ValueError):  # read-only, empty, not contiguous, or of a dtype not of C
+        found: int = array.__array_interface__["data"][0]
+        return found
 
 
 def round_up(nbytes: int) -> int:

@@ -323,6 +323,24 @@ def test_shape_of_a_bound_array_may_be_seen_in_another_way(backend):
     assert memory.tolist() == [[0.0]] * 3
 
 
+def test_memory_that_is_lent_is_found_as_numpy_finds_it():
+    rng, memory = np.random.default_rng(0), np.zeros(400, np.float32)
+    starts = [10, 60, 70, 120, 300]
+    names = [f"w{start}" for start in starts]
+    made = plan(Program(dimensions=()), variables=[variable(name, (n,)) for n, name in enumerate(names, 1)])
+    session, arrays = made.session("numpy"), []
+    for size, (start, name) in enumerate(zip(starts, names, strict=True), 1):
+        arrays.append(memory[start : start + size])
+        session.bind(name, memory[200:][:size])  # and leaves it again
+        session.bind(name, arrays[-1])
+    for _ in range(2000):
+        start, size = rng.integers(0, 390), rng.integers(1, 10)
+        array = memory[start : start + size][:: rng.choice([-2, -1, 1, 3])]
+        expected = any(np.may_share_memory(array, other) for other in arrays)
+        assert session._state.overlaps(array) == expected
+    assert not session._state.overlaps(np.zeros(3))
+
+
 @pytest.mark.parametrize("backend", ["numpy", "cpu"])
 @pytest.mark.parametrize("first", ["w", "g"])
 @pytest.mark.parametrize("place", [0, 1, 3])

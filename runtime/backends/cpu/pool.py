@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lazyflow.runtime.backends.backend import aligned
+from lazyflow.runtime.backends.backend import address, aligned
 from lazyflow.runtime.backends.cpu.driver import NO_CHUNK, PoolWord
-from lazyflow.runtime.backends.cpu.table import address
 
 _SPINS = 3000  # some 30 microseconds
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazyflow.runtime.backends.backend import address
 from lazyflow.runtime.backends.cpu.driver import TaskWord
 from lazyflow.runtime.backends.cpu.sizes import Sizing, value_of
 from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
@@ -154,12 +154,3 @@ class Filled:
         found = numbers[self.table.bases]
         places = np.flatnonzero(found >= 0)
         return np.stack([places, found[places], self.offsets[places]], axis=1)
-
-
-def address(array: NDArray[Any]) -> int:
-    """Where an array's memory starts."""
-    try:  # four times as fast as the array's own answer, which holds a description of all of it
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    except (BufferError, TypeError, ValueError):  # read-only, empty, not contiguous, or of a dtype not of C
-        found: int = array.__array_interface__["data"][0]
-        return found

@@ -13,8 +13,8 @@ import pytest
 import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime import threads as counts
+from lazyflow.runtime.backends.backend import address
 from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
-from lazyflow.runtime.backends.cpu.table import address
 
 COUNTS = (1, 2, 3, 4, 8)
 
