@@ -59,9 +59,9 @@ def compile(graph: Graph, skip: Collection[str] = ()) -> Plan:
             )
         )
     if graph.frozen_at is not None:
-        with uncollected():
+        with uncollected(leaves=True):
             return _plan(graph.ir, skip)
-    with _restored_on_error(graph), uncollected():
+    with _restored_on_error(graph), uncollected(leaves=True):
         _finish(graph)
         plan = _plan(graph.ir, skip)
     graph.frozen_at = user_line()

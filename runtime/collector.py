@@ -8,11 +8,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def uncollected(leaves: bool = False) -> Iterator[None]:
     """Pause the garbage collector inside the block.
 
     Ops and their values refer to each other and stay: where many are made at once, to look through all of
     them again and again frees next to nothing, and takes longer than to make them.
+
+    Args:
+        leaves: Whether the block leaves much behind that nothing refers to, as the passes leave old graphs.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -20,7 +23,8 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            gc.collect(0)
+            if leaves:
+                gc.collect(0)
             if not gc.get_freeze_count():  # else the caller froze objects, which stay so
                 gc.freeze()  # these two put all that is left among the oldest objects, which the collector
                 gc.unfreeze()  # hardly ever looks through: else it would do so with each generation

@@ -126,7 +126,9 @@ class Feeds:
         return Wanted(f"{verb} {feed.name!r}", dtype, rank, FeedError, feed.location)
 
     def _usable(self, name: str, array: Array, state: State) -> Array:
-        ready = np.require(array, self.dtypes[name], ["C", "ALIGNED", "ENSUREARRAY"])
+        dtype = self.dtypes[name]
+        usual = type(array) is np.ndarray and array.dtype == dtype and array.flags.num & _PLAIN == _PLAIN
+        ready = array if usual else np.require(array, dtype, ["C", "ALIGNED", "ENSUREARRAY"])
         return ready.copy() if state.overlaps(ready) else ready
 
     def check_known(self, names: Iterable[str]) -> None:

@@ -135,6 +135,8 @@ class Accesses:
         self.dtypes: list[DType] = [dtypes.ALL[buffer.dtype] for buffer in program.buffers]
         self._sizes: dict[schema.Extent, Size] = {}
         self._positive: set[schema.Extent] = set()
+        self._shapes: dict[schema.Extents, Shape] = {}
+        self._large: set[tuple[schema.Extent, schema.Extent]] = set()  # sizes, and counts that they reach
         self._fits: dict[tuple[Size, schema.Extent], bool] = {}
         self._ends: dict[tuple[schema.Extent, int, int], Size] = {}
         self._spans: dict[tuple[schema.Extent, schema.Extents, schema.Extents, schema.Extent], Span] = {}
@@ -152,6 +154,9 @@ class Accesses:
         Raises:
             PlanError: if there are too many, or one is not certainly positive.
         """
+        known = self._shapes.get(extents)
+        if known is not None:
+            return known
         if len(extents) > MAX_RANK:
             raise PlanError(f"{len(extents)} axes; the limit is {MAX_RANK}")
         for extent in extents:
@@ -159,7 +164,8 @@ class Accesses:
                 if not at_least(self.size(extent), 1):
                     raise PlanError(f"extent {extent} is not certainly 1 or more")
                 self._positive.add(extent)
-        return tuple(self._sizes[extent] for extent in extents)
+        self._shapes[extents] = tuple(self._sizes[extent] for extent in extents)
+        return self._shapes[extents]
 
     def end(self, buffer: schema.Buffer, itemsize: int) -> Size:
         """The first byte of its slot behind a buffer."""
@@ -209,11 +215,13 @@ class Accesses:
         Raises:
             PlanError: if it is not certain that it has as many.
         """
-        dtype = self.dtype(buffer)
-        (needed,), size = self.shape((count,)), self.buffers[buffer].size
-        if not self.fits(needed, size):
-            where = f"elements 0 to {needed - 1} of buffer {buffer}, which has {size}"
-            raise PlanError(f"an access may leave its buffer: {where}")
+        dtype, size = self.dtype(buffer), self.buffers[buffer].size
+        if (size, count) not in self._large:
+            (needed,) = self.shape((count,))
+            if not at_least(self.size(size), needed):
+                where = f"elements 0 to {needed - 1} of buffer {buffer}, which has {size}"
+                raise PlanError(f"an access may leave its buffer: {where}")
+            self._large.add((size, count))
         return dtype
 
     def _span(self, access: schema.Access, space: schema.Extents) -> Span:
@@ -325,6 +333,8 @@ class Checked:
 
     def forget(self, buffer: int) -> None:
         """The buffer holds other indices now."""
+        if not self._sizes:
+            return
         row = self._accesses.buffers[buffer]
         same = [
             b for b in self._sizes if row.place == "variable" and self._accesses.buffers[b].name == row.name

@@ -60,7 +60,8 @@ class State:
         self.loans = Loans()
         for variable, dtype, place in zip(document.variables, kinds, places, strict=False):
             array: Array = np.ndarray(variable.shape, dtype, self.block, place)
-            array[...] = number(variable.initial, dtype)
+            if not _is_zero(variable.initial):  # the block is zeroed, and its pages are not touched yet
+                array[...] = number(variable.initial, dtype)
             self.rows[variable.name] = Row(variable, dtype, array)
         for optimizer in document.optimizers:
             for name in optimizer.members.values():
@@ -146,6 +147,11 @@ class State:
         check_changeable(loan for name, loan in self.loans.items() if name in values)
         for name, value in values.items():
             self.rows[name].array[...] = value
+
+
+def _is_zero(initial: schema.Number) -> bool:
+    """Whether all bytes of a number are zero, as those of -0.0 are not."""
+    return initial == 0 and str(initial) != "-0.0"
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -43,6 +43,15 @@ def test_variables_start_at_their_initial_number_and_stay_between_runs(session):
     assert session.get("w").tolist() == [0.0] * 3
 
 
+@pytest.mark.parametrize("initial", [0, 0.0, -0.0, 2, -1.5, "inf", "-inf", "nan"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_variable_starts_at_its_number_sign_and_all(initial, dtype):
+    p = Program(dimensions=())
+    p.fetch("x", p.variable("x", (3,), dtype))
+    found = plan(p, variables=[variable("x", (3,), dtype, initial)]).session("numpy").get("x")
+    assert list(map(str, found.astype(float))) == [str(float(initial))] * 3
+
+
 def test_fetches_are_fresh_arrays(session):
     first = session.run("train", g=ones())["old"]
     first[...] = 99
