@@ -240,6 +240,8 @@ def _check_condition(when: Tensor, call: str) -> Tensor:
 
 def _initial(initial: Any, shape: Any, dtype: object) -> tuple[Any, tuple[int, ...], DType]:
     """The initial value, static shape and dtype that the arguments of a Variable mean."""
+    if type(initial) in (bool, int, float) and dtype is not None and shape is not None:  # the usual one
+        return initial, _static(shape), dtypes.as_dtype(dtype)
     if isinstance(initial, Tensor):
         raise ArgumentTypeError(
             message(

@@ -32,6 +32,7 @@ from lazyflow.optim.recipe import SETTABLE, Recipe
 from lazyflow.optim.trace import Rule
 from lazyflow.optim.transaction import transaction_of
 from lazyflow.optim.updates import append_effects
+from lazyflow.runtime.dimensions import Shape
 from lazyflow.runtime.dtypes import DType, float64, int64
 from lazyflow.tensor import Tensor
 from lazyflow.variable import Parameter, Variable
@@ -230,8 +231,12 @@ class Step:
         self._append_share()
         hoisted: dict[Rule, list[Value]] = {}
         for group in optimizer.param_groups:
+            rules: dict[tuple[Shape, DType], Rule] = {}
             for parameter in (p for p in group.params if p in self.parameters):
-                rule = optimizer.rule(group, parameter, self.form)
+                kind = parameter.shape, parameter.dtype
+                if kind not in rules:
+                    rules[kind] = optimizer.rule(group, parameter, self.form)
+                rule = rules[kind]
                 if rule not in hoisted:
                     columns = {name: self._columns.of(name, group) for name in rule.scalars}
                     hoisted[rule] = rule.hoisted(self._graph, columns)
