@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -180,9 +181,8 @@ class Feeds:
     def _check_extents(self, feed: schema.Feed, shape: tuple[int, ...]) -> None:
         what = f"feed {feed.name!r}"
         if len(shape) != len(feed.shape):
-            raise FeedError(
-                self._misshapen(feed, f"{what}: shape {show(shape)} has {count_axes(len(shape))}")
-            )
+            headline = f"{what}: shape {show(shape)} has {count_axes(len(shape))}"
+            raise FeedError(self._misshapen(feed, headline, _reshaped(feed, shape)))
         for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):
             if isinstance(extent, int) and extent != size:
                 raise FeedError(
@@ -215,9 +215,23 @@ class Feeds:
             },
         )
 
-    def _misshapen(self, feed: schema.Feed, headline: str) -> str:
+    def _misshapen(self, feed: schema.Feed, headline: str, hint: str | None = None) -> str:
         made = f"at {feed.location}" if feed.location else None
-        return message(headline, expected=typed(feed.dtype, feed.shape), made=made)
+        return message(headline, expected=typed(feed.dtype, feed.shape), made=made, hint=hint)
+
+
+def _reshaped(feed: schema.Feed, shape: tuple[int, ...]) -> str | None:
+    """What to write where another rank may hold what is meant: one row, or several axes for the last."""
+    rank = len(feed.shape)
+    if rank and shape == feed.shape[1:]:
+        return "array[None], for one row"
+    if not 0 < rank < len(shape):
+        return None
+    flat = (*shape[: rank - 1], math.prod(shape[rank - 1 :]))
+    if flat[-1] not in (feed.shape[-1], shape[rank - 1]):  # a named axis is not made of several
+        return None
+    fits = all(isinstance(extent, str) or extent == n for extent, n in zip(feed.shape, flat, strict=True))
+    return f"array.reshape{show(flat)}" if fits else None
 
 
 def _made(feed: schema.Feed) -> str:

@@ -55,7 +55,8 @@ def as_array(value: object, wanted: Wanted) -> Array:
     if not isinstance(value, np.ndarray) or _is_masked(value):  # the mask would be lost
         raise _no_array(value, wanted)
     if not np.can_cast(value.dtype, dtype, "safe"):
-        reason = f"{value.dtype.name} does not cast safely to {dtype.name}"
+        kind = {"U": "str", "S": "bytes"}.get(value.dtype.kind, value.dtype.name)
+        reason = f"{kind} does not cast safely to {dtype.name}"
         raise wanted.refusal(reason, f"an array of {dtype.name}", _conversion(value, dtype))
     return value
 

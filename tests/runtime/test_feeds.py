@@ -87,7 +87,9 @@ def test_other_kinds_of_numbers_say_what_to_write(session, dtype, hint):
     ],
 )
 def test_labels_that_are_no_integers_say_what_to_write(session, labels, hint):
-    assert f"hint      {hint}" in refused(session, x=X[:2], y=np.asarray(labels))
+    text = refused(session, x=X[:2], y=np.asarray(labels))
+    assert f"hint      {hint}" in text
+    assert "str96" not in text
 
 
 def test_strings_for_floats_say_what_to_write(session):
@@ -109,6 +111,26 @@ def test_wrong_static_axis(session):
 
 def test_wrong_rank(session):
     assert "feed 'x': shape (3,) has 1 axis" in refused(session, x=X[0], y=np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("expected", "shape", "hint"),
+    [
+        (("batch", 6), (6,), "array[None], for one row"),
+        (("batch", 6), (4, 2, 3), "array.reshape(4, 6)"),
+        (("batch",), (4, 1), "array.reshape(4,)"),
+        (("batch", 2, 3), (4, 2, 3, 1), "array.reshape(4, 2, 3)"),
+        (("batch",), (4, 3), None),
+        (("batch", 6), (4, 2, 4), None),
+        (("batch", 6), (3,), None),
+        (("batch", 5, 6), (5,), None),
+        ((), (1,), None),
+    ],
+)
+def test_array_of_another_rank_says_what_to_write(expected, shape, hint):
+    session = counting(("x", expected, "float32"), dimensions=("batch",) if expected else ())
+    text = refused(session, x=np.zeros(shape, np.float32))
+    assert text.splitlines()[3:] == ([f"  hint      {hint}"] if hint else [])
 
 
 def test_empty_axis_is_refused_by_name(session):
