@@ -16,6 +16,12 @@ define internal i64 @lazyflow.now() {
   ret i64 %now
 }
 
+; compute in another mode from here on: how this thread rounds, and what it makes of the smallest numbers; the one
+; before. All threads of a job have the usual one, else bits would depend on which of them ran a chunk.
+define internal i64 @lazyflow.mode(i64 %mode) {
+${mode}
+}
+
 ; chunks of the task of a generation, until there are none; the number of this thread's own
 define internal void @lazyflow.claim(ptr %pool, i32 %generation) {
 entry:
@@ -82,6 +88,7 @@ entry:
   %active.place = getelementptr i64, ptr %pool, i64 ${ACTIVE}
   %spins.place = getelementptr i64, ptr %pool, i64 ${SPINS}
   %sleepers = getelementptr i64, ptr %pool, i64 ${SLEEPERS}
+  %inherited = call i64 @lazyflow.mode(i64 ${USUAL_MODE})
   br label %begin
 begin:
   %seen = phi i32 [0, %entry], [%generation, %next.generation]
@@ -396,6 +403,7 @@ enter:
   %start = phi i64 [0, %entry], [%started, %clock]
   %limit = add i64 %start, %time
   store i64 0, ptr %done.place
+  %mode = call i64 @lazyflow.mode(i64 ${USUAL_MODE})
   call void @lazyflow.blas(ptr %blas, i64 1)
   br label %look
 look:
@@ -416,5 +424,6 @@ check:
   br i1 %early, label %look, label %leave
 leave:
   call void @lazyflow.blas(ptr %blas, i64 -1)
+  %usual = call i64 @lazyflow.mode(i64 %mode)
   ret i64 %status
 }

@@ -88,6 +88,29 @@ _SLEEP = "%slept = call i64 (i64, ...) @syscall(i64 {}, ptr %pool, i64 128, i64 
 _WAKE = "%woken = call i64 (i64, ...) @syscall(i64 {}, ptr %pool, i64 129, i64 2147483647)"
 _NAP = "%slept = call i32 @usleep(i32 50)"
 _PAUSE = "call void @llvm.x86.sse2.pause()"
+# of each processor's register that says how a thread computes: what it usually holds, and how it is changed
+_MODES = {
+    "x86_64": (
+        0x1F80,
+        """  %place = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %place)
+  %before = load i32, ptr %place
+  %word = trunc i64 %mode to i32
+  store i32 %word, ptr %place
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  %wide = zext i32 %before to i64
+  ret i64 %wide""",
+        "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)",
+    ),
+    "aarch64": (
+        0,
+        """  %before = call i64 @llvm.aarch64.get.fpcr()
+  call void @llvm.aarch64.set.fpcr(i64 %mode)
+  ret i64 %before""",
+        "declare i64 @llvm.aarch64.get.fpcr()\ndeclare void @llvm.aarch64.set.fpcr(i64)",
+    ),
+}
+_NO_MODE = (0, "  ret i64 0", "")
 _MONOTONIC = 6 if sys.platform == "darwin" else 1  # the clock
 
 
@@ -96,8 +119,10 @@ def driver_text() -> str:
     words = {w.name: w.value for e in (JobWord, TaskWord, PoolWord, BlasWord) for w in e if w.name != "SIZE"}
     machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     futex = _FUTEX.get(machine) if sys.platform == "linux" else None
-    words |= {"NO_CHUNK": NO_CHUNK, "TASK_BYTES": 8 * TaskWord.SIZE, "clock": _MONOTONIC}
+    usual, mode, declarations = _MODES.get(machine, _NO_MODE)
+    words |= {"NO_CHUNK": NO_CHUNK, "TASK_BYTES": 8 * TaskWord.SIZE, "clock": _MONOTONIC, "USUAL_MODE": usual}
     code = {
+        "mode": mode,
         "pause": _PAUSE if machine == "x86_64" else "",
         "sleep": _SLEEP.format(futex) if futex else _NAP,
         "wake": _WAKE.format(futex) if futex else "",
@@ -105,4 +130,4 @@ def driver_text() -> str:
     text = Template(Path(__file__).with_suffix(".ll").read_text()).substitute(words, **code)
     if machine == "x86_64":
         text += f"\ndeclare void {_PAUSE.split()[-1]}\n"
-    return f"{text}\n{natives_text()}"
+    return f"{text}\n{declarations}\n{natives_text()}"

@@ -1,8 +1,10 @@
 """Threads: the same bits for any number of them, one pool for all sessions, and what a fork leaves."""
 
 import ctypes
+import ctypes.util
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime import threads as counts
 from lazyflow.runtime.backends.backend import address
-from lazyflow.runtime.backends.cpu.driver import JobWord, TaskWord
+from lazyflow.runtime.backends.cpu.driver import NO_CHUNK, JobWord, PoolWord, TaskWord
 
 COUNTS = (1, 2, 3, 4, 8)
 
@@ -102,6 +104,8 @@ def test_worker_takes_chunks_of_each_task_beside_the_caller():
     pairs = [sorted(seen[i : i + 2]) for i in (0, 2, 4)]
     assert [[row[:2] for row in pair] for pair in pairs] == [[(0, 1), (1, 2)]] * 3
     assert {len({row[2] for row in pair}) for pair in pairs} == {2}
+    following = host.pool._block[PoolWord.NEXT]
+    assert following & NO_CHUNK == NO_CHUNK  # else a late worker might take one of the next task's
 
 
 def test_task_that_fails_in_any_thread_is_the_last():
@@ -114,6 +118,31 @@ def test_task_that_fails_in_any_thread_is_the_last():
     assert run_chunks(host, chunk, chunks=8) == 2
     assert sorted(seen) == sorted([*range(8)] * 2)
     assert run_chunks(host, lambda *given: 0) == 0
+
+
+UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD of the C library
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in UPWARD, reason="the number of the mode is not known"
+)
+def test_bits_do_not_depend_on_how_the_caller_rounds():
+    plan, library = training(), ctypes.CDLL(ctypes.util.find_library("m"))
+    expected, upward = trained(plan, 1), UPWARD[platform.machine()]
+    given = feeds()  # made with the usual mode
+    usual = library.fegetround()
+    for threads in (1, 4):
+        lf.set_num_threads(threads)
+        session, losses = plan.session("cpu"), []
+        assert library.fesetround(upward) == 0
+        try:
+            losses = [session.run("train", given)["loss"] for _ in range(5)]
+            mode = library.fegetround()
+        finally:
+            library.fesetround(usual)
+        assert mode == upward
+        found = {name: value.tobytes() for name, value in session.state_dict().items()}
+        assert ([loss.tobytes() for loss in losses], found) == expected, f"{threads} threads"
 
 
 def _report(plan, queue):
