@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from lazyflow.runtime.backends.cpu.guard import guarded_mode
+from repository import ROOT
 
 settings.register_profile(
     "repeatable",
@@ -17,6 +18,9 @@ settings.register_profile(
 )
 settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# compiled code of tests: kept from one run to the next, but not among the user's
+os.environ.setdefault("LAZYFLOW_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled"))
 
 # tests press Ctrl-C, which a job in a shell's background ignores
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -82,7 +82,8 @@ def test_damaged_file_is_compiled_anew(cache, damage):
     assert cache.code("a", lambda: b"newer") == b"new"
 
 
-def test_files_used_longest_ago_are_removed(cache):
+def test_files_used_longest_ago_are_removed(cache, monkeypatch):
+    monkeypatch.setattr("lazyflow.runtime.backends.cpu.cache._LOOK", 1)
     cache.most_bytes = 3 * 132  # a file holds a checksum of 32 bytes and the code
     for day, key in enumerate("abc"):
         cache.code(key, lambda: bytes(100))
@@ -91,6 +92,22 @@ def test_files_used_longest_ago_are_removed(cache):
     cache.code("a", lambda: b"never made")  # used just now
     cache.code("d", lambda: bytes(100))
     assert [cache.code(key, lambda: b"anew") for key in "acdb"] == [bytes(100)] * 3 + [b"anew"]
+
+
+def test_folder_is_looked_through_now_and_then(cache, monkeypatch):
+    looked = []
+    monkeypatch.setattr(cache, "_shrink", looked.append)
+    for number in range(400):
+        cache.code(str(number), lambda: b"code")
+    assert 0 < len(looked) < 100
+
+
+def test_what_a_process_left_half_written_is_removed(cache, monkeypatch):
+    monkeypatch.setattr("lazyflow.runtime.backends.cpu.cache._LOOK", 1)
+    cache.folder.mkdir()
+    (cache.folder / "left.partial").write_bytes(b"half")
+    cache.code("a", lambda: b"code")
+    assert {path.suffix for path in cache.folder.iterdir()} == {".object", ""}  # and the lock
 
 
 def test_folder_that_cannot_be_written_is_told_once(tmp_path, caplog):
