@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -118,6 +119,19 @@ def test_task_that_fails_in_any_thread_is_the_last():
     assert run_chunks(host, chunk, chunks=8) == 2
     assert sorted(seen) == sorted([*range(8)] * 2)
     assert run_chunks(host, lambda *given: 0) == 0
+
+
+def test_no_more_threads_take_part_than_are_set():
+    host, seen = training().session("cpu").backend.host, set()
+    host.pool.use(8)  # so that there are more
+
+    def chunk(args, sizes, begin, end):
+        seen.add(threading.get_ident())
+        time.sleep(0.001)  # in which the others wake up
+        return 0
+
+    assert run_chunks(host, chunk, chunks=40) == 0
+    assert len(seen) <= 2
 
 
 UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD of the C library
