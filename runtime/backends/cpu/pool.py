@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from lazyflow.runtime.backends.backend import address, aligned
 from lazyflow.runtime.backends.cpu.driver import NO_CHUNK, PoolWord
 
+_logger = logging.getLogger("lazyflow")
 _SPINS = 3000  # some 30 microseconds
 
 
@@ -49,6 +51,11 @@ class Pool:
                 thread = threading.Thread(
                     target=self._work, args=(self.words, number), name=name, daemon=True
                 )
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # limits of the system, or the interpreter is about to end
+                    _logger.warning(f"{threads} threads are set, but runs take {number + 1}: {error}")
+                    break
                 self._started = number + 1
-            self._block[PoolWord.ACTIVE] = self._active = workers
+            self._block[PoolWord.ACTIVE] = min(workers, self._started)
+            self._active = workers

@@ -18,6 +18,7 @@ from lazyflow import nn, optim
 from lazyflow.runtime import threads as counts
 from lazyflow.runtime.backends.backend import address
 from lazyflow.runtime.backends.cpu.driver import NO_CHUNK, JobWord, PoolWord, TaskWord
+from lazyflow.runtime.backends.cpu.pool import Pool
 
 COUNTS = (1, 2, 3, 4, 8)
 
@@ -132,6 +133,23 @@ def test_no_more_threads_take_part_than_are_set():
 
     assert run_chunks(host, chunk, chunks=40) == 0
     assert len(seen) <= 2
+
+
+def test_runs_take_the_threads_that_the_system_starts(monkeypatch, caplog):
+    pool, started = Pool(lambda words, number: None), []
+
+    def start(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(2):
+        pool.use(4)
+    assert pool._block[PoolWord.ACTIVE] == len(started) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "4 threads are set, but runs take 2: can't start new thread"
+    ]
 
 
 UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD of the C library
