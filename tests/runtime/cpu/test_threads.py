@@ -242,6 +242,15 @@ def test_environment_gives_the_number_of_threads():
     assert "LAZYFLOW_NUM_THREADS='many'" in told(LAZYFLOW_NUM_THREADS="many").stderr
 
 
+def test_a_wrong_number_in_the_environment_is_told_by_the_session(monkeypatch):
+    monkeypatch.setattr(counts, "_chosen", [])
+    monkeypatch.setenv("LAZYFLOW_NUM_THREADS", "0")
+    with lf.Graph() as graph:
+        graph.program("main", fetches={"y": lf.placeholder("x", (3,)) * 2.0})
+    with pytest.raises(lf.ArgumentError, match="LAZYFLOW_NUM_THREADS='0'"):
+        lf.compile(graph).session("cpu")
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity masks")
 def test_default_follows_the_affinity_mask(monkeypatch):
     monkeypatch.delenv("LAZYFLOW_NUM_THREADS", raising=False)
