@@ -95,7 +95,7 @@ class CpuBackend:
     name = "cpu"
 
     def __init__(self, document: schema.Document, constants: Mapping[str, Array]) -> None:
-        get_num_threads()  # here, as programs with little work never ask: a wrong setting is told all the same
+        get_num_threads()  # a wrong setting is told here: programs with little work never ask
         self.document = document
         self.constants = {c.name: np.ascontiguousarray(constants[c.name]) for c in document.constants}
         self.variables: dict[str, Array] = {}

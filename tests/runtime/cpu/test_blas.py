@@ -133,10 +133,13 @@ def test_child_forked_during_another_threads_job_finds_blas_as_it_was(blas):
     words, inside = session.backend.host._blas[0].words, [BlasWord.LOCK, BlasWord.JOBS, BlasWord.SAVED]
     usual = words[inside].copy()
     words[inside] = 1, 1, THREADS  # as in the midst of that job
+    set_threads = ctypes.CFUNCTYPE(None, ctypes.c_int)(int(words[BlasWord.SET]))
+    set_threads(1)
     child = os.fork()
     if not child:
         signal.alarm(20)  # ends it, should it wait for ever
         same = blas() == before and np.allclose(session.run("main", x=X, index=0)["y"], X @ X.T)
         os._exit(0 if same and blas() == before else 1)
     words[inside] = usual
+    set_threads(THREADS)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

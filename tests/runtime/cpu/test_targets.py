@@ -11,7 +11,7 @@ import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime.backends.cpu.driver import driver_text
 from lazyflow.runtime.backends.cpu.gemm import BYTES
-from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, module_text
+from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Machine, module_text
 from lazyflow.runtime.backends.cpu.natives import product_text
 from lazyflow.runtime.backends.cpu.program import program_tasks
 from lazyflow.runtime.backends.cpu.tasks import Module
@@ -106,6 +106,22 @@ def written(plan):
     for program in plan.document.programs:
         program_tasks(program, module)
     return module_text(module.written())
+
+
+@pytest.mark.parametrize(
+    ("features", "bits"),
+    [
+        ("+sse2,+avx2,+fma,+avx512f", 512),
+        ("+avx2,+fma,-avx512f", 256),
+        ("+avx2,-fma", 0),
+        ("+neon", 0),
+        ("", 0),
+    ],
+)
+def test_registers_of_products_follow_from_what_the_host_reports(features, bits):
+    machine = Machine()
+    machine.features = features
+    assert machine.bits == bits
 
 
 @pytest.mark.parametrize("dtype", [lf.float32, lf.float16, lf.bfloat16], ids=str)
