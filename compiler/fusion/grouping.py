@@ -49,6 +49,10 @@ class Grouping:
         """The value that something computes or gives, at the bottom of a chain of views."""
         return self._sources.memory(value)
 
+    def memories(self, values: Iterable[Value]) -> list[Value]:
+        """The same of several values."""
+        return self._sources.memories(values)
+
     def unit_of(self, value: Value) -> Unit | None:
         """The unit that computes what a value looks at; None for leaves."""
         unit = self.units.get(self._sources.memory(value).op)
@@ -63,10 +67,10 @@ class Grouping:
             program: The program.
             units: All units, each behind those that it uses.
         """
-        needed = {self._sources.memory(value) for value in program.fetches.values()}
+        needed = set(self.memories(program.fetches.values()))
         for unit in reversed(units):
             if unit.extents is None:
-                needed.update(map(self._sources.memory, unit.ops[0].inputs))
+                needed.update(self.memories(unit.ops[0].inputs))
                 continue
             inside: set[Value] = set()
             kept = []
@@ -75,7 +79,7 @@ class Grouping:
                     kept.append(op)
                     inside.update(source for source, _ in self.reads(op))
             unit.ops = kept[::-1]
-            needed.update(self._sources.memory(source) for source in inside if source not in unit.axes)
+            needed.update(self.memories(inside.difference(unit.axes)))
         return needed
 
     def ordered(self) -> list[Unit]:
@@ -90,7 +94,7 @@ class Grouping:
         return [units[number] for number in stable_order([unit.first for unit in units], successors)]
 
     def _producers(self, values: Iterable[Value]) -> list[Unit]:
-        found = dict.fromkeys([self.units.get(self._sources.memory(value).op) for value in values])
+        found = dict.fromkeys([self.units.get(value.op) for value in self.memories(values)])
         return list(dict.fromkeys([unit.find() for unit in found if unit is not None]))
 
     def _instruction(self, position: int, op: Op) -> None:

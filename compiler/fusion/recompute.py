@@ -49,9 +49,11 @@ class _Uses:
         self._pin(program.fetches.values(), _NEVER)
 
     def _pin(self, values: Iterable[Value], stage: int) -> None:
-        for value in map(self.grouping.memory, values):
-            self.pinned.add(value)
-            self.last[value] = max(stage, self.last.get(value, 0))
+        memories = self.grouping.memories(values)
+        self.pinned.update(memories)
+        for value in memories:
+            if self.last.get(value, 0) < stage:
+                self.last[value] = stage
 
     def _note(self, op: Op, unit: Unit) -> None:
         reads = self.grouping.reads(op)

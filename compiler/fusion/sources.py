@@ -51,13 +51,13 @@ class Sources:
             self._inline[op.output] = sum(counts) + 1
 
     def _note_wanted(self, ops: Iterable[Op], program: Program) -> None:
-        self.wanted.update(map(self.memory, program.fetches.values()))
+        self.wanted.update(self.memories(program.fetches.values()))
         for op in ops:
             if is_kernel_op(op):
                 sources = (self.trace(value)[0] for value in op.inputs)
                 self.wanted.update(self._memory[source] for source in sources if source in self._memory)
             elif not self.is_view(op):
-                self.wanted.update(map(self.memory, op.inputs))
+                self.wanted.update(self.memories(op.inputs))
 
     def is_view(self, op: Op) -> bool:
         """Whether the op of this program is no work at all."""
@@ -66,6 +66,11 @@ class Sources:
     def memory(self, value: Value) -> Value:
         """The value that something computes or gives, at the bottom of a chain of views."""
         return self._memory.get(value, value)
+
+    def memories(self, values: Iterable[Value]) -> list[Value]:
+        """The same of several values."""
+        memory = self._memory
+        return [memory[value] if value in memory else value for value in values]
 
     def inline(self, source: Value) -> bool:
         """Whether kernels compute the source anew."""

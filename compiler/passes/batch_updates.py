@@ -157,14 +157,15 @@ def _batches(ops: Sequence[Op], merge: bool) -> dict[Op, list[Op]]:
     batches: dict[Hashable, list[Op]] = {}
     result: dict[Op, list[Op]] = {}
     for op in ops:
-        depth = max((depths[value.op] for value in op.inputs), default=0)
+        depth = max([depths[value.op] for value in op.inputs], default=0)
         depths[op] = depth + op.primitive.effect
         if op.primitive is not primitives.update:
             continue
         key: Hashable = op
         if merge and _size(op) < LARGE:
-            dtypes = tuple(value.dtype for value in op.inputs)
-            key = (op.attributes["body"], op.attributes["elements"], dtypes, op.when, _columns(op), depth)
+            elements = op.attributes["elements"]
+            dtypes = tuple([value.dtype for value in op.inputs[:elements]])  # those of the columns are known
+            key = (op.attributes["body"], elements, dtypes, op.when, _columns(op), depth)
         result[op] = batches.setdefault(key, [])
         result[op].append(op)
     return result
@@ -177,8 +178,9 @@ def _nodes(ops: Sequence[Op], batches: dict[Op, list[Op]]) -> list[list[Op]]:
     positions = {op: position for position, op in enumerate(ops)}
     successors: list[dict[int, None]] = [{} for _ in members]
     for op in ops:
+        user = number[op]
         for value in op.inputs:
-            successors[number[value.op]][number[op]] = None
+            successors[number[value.op]][user] = None
     keys = [positions[ops_of_node[-1]] for ops_of_node in members]
     return [members[node] for node in stable_order(keys, [list(each) for each in successors])]
 
