@@ -69,8 +69,8 @@ class Sources:
 
     def memories(self, values: Iterable[Value]) -> list[Value]:
         """The same of several values."""
-        memory = self._memory
-        return [memory[value] if value in memory else value for value in values]
+        memory = self._memory.get
+        return [memory(value, value) for value in values]
 
     def inline(self, source: Value) -> bool:
         """Whether kernels compute the source anew."""
