@@ -199,6 +199,13 @@ def test_tiles_keep_two_threads_busy(sizes):
     assert max(busy) <= 0.6 * m * n
 
 
+@pytest.mark.parametrize(("m", "n"), [(1 << 14, 512), (1 << 17, 128), (1 << 18, 64), (100_000, 48)])
+def test_tiles_of_tall_products_fetch_a_row_of_a_once_or_twice(m, n):
+    rows, columns = tiles(1, m, n, 64)
+    assert -(-n // columns) <= 2
+    assert -(-m // rows) >= 8
+
+
 @pytest.mark.parametrize(("size", "own"), [(64, True), (1024, False)])
 def test_large_products_are_those_of_blas_where_lanes_are_narrow(size, own):
     numbers = np.zeros(ProductWord.SIZE, np.int64)
