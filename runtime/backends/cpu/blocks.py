@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.bodies import BLOCK, MOST_BLOCKS, Body, rows_of_block
-from lazyflow.runtime.backends.cpu.nest import Nest, as_size, contiguous, make_nest
+from lazyflow.runtime.backends.cpu.nest import Nest, as_size, contiguous
 from lazyflow.runtime.backends.cpu.partial import split_whole
 from lazyflow.runtime.backends.cpu.sizes import Sizing
 from lazyflow.runtime.backends.cpu.tasks import Tasks
@@ -36,7 +36,7 @@ def split_reduction(tasks: Tasks, kernel: schema.Kernel) -> list[Part]:
     whole = split_whole(tasks, kernel)
     if len(whole) > 1 or not _may_split(kernel):
         return [Part(each) for each in whole]
-    blocks = _Blocks.of(_nest(tasks, kernel))
+    blocks = _Blocks.of(tasks.nest(kernel))
     if blocks.static and blocks.count({}) == 1:
         return [Part(kernel)]
     length, count = tasks.parameter(0), tasks.parameter(1)
@@ -61,13 +61,6 @@ def _may_split(kernel: schema.Kernel) -> bool:
         and not body.varying(moving).intersection(write.value for write in kernel.writes)
         and not any(any(write.to.strides[outer:]) for write in kernel.writes)
     )
-
-
-def _nest(tasks: Tasks, kernel: schema.Kernel) -> Nest:
-    reads = [tasks.read(read) for read in kernel.reads]
-    writes = [tasks.read(write.to) for write in kernel.writes]
-    results = [write.value for write in kernel.writes]
-    return make_nest(kernel.space, kernel.inner, reads, writes, kernel.body, results)
 
 
 class _Blocks(NamedTuple):

@@ -65,7 +65,7 @@ def _product(way: Way, type_: str) -> Writer:
     known = [writer.element(writer.argument(0), "i64", "0", word) for word in range(ProductWord.SIZE)]
     chosen = writer.let(f"icmp eq i64 {known[ProductWord.OWN]}, 1")
     places = {} if way == Way.OWN else _constants(writer, type_, known)
-    with _tiles(writer, known, BYTES[type_]) as (pointers, m, n):
+    with _tiles(writer, known, BYTES[type_]) as (pointers, row, m, n):
         if way != Way.BLAS:
             with writer.branch("true" if way == Way.OWN else chosen):
                 steps = [m, n, *(known[word] for word in _STEPS)]
@@ -74,8 +74,19 @@ def _product(way: Way, type_: str) -> Writer:
         if way != Way.OWN:
             with writer.branch("true" if way == Way.BLAS else writer.let(f"xor i1 {chosen}, true")):
                 _call_blas(writer, places, pointers, m, n)
+        with writer.branch(writer.let(f"icmp ne i64 {known[ProductWord.TAIL]}, 0")):
+            _call_tail(writer, known, row, m)
     writer.line("ret i64 0")
     return writer
+
+
+def _call_tail(writer: Writer, known: list[str], row: str, count: str) -> None:
+    """Let the task that takes on tiles take some rows."""
+    words = (ProductWord.TAIL, ProductWord.TAIL_ARGS, ProductWord.TAIL_SIZES)
+    function, args, sizes = (writer.let(f"inttoptr i64 {known[word]} to ptr") for word in words)
+    rows = (row, writer.let(f"add i64 {row}, {count}"))
+    begin, end = (writer.let(f"mul i64 {each}, {known[ProductWord.TAIL_STEP]}") for each in rows)
+    writer.let(f"call i64 {function}(ptr {args}, ptr {sizes}, i64 {begin}, i64 {end})")
 
 
 def _call_blas(writer: Writer, places: dict[str, str], pointers: list[str], m: str, n: str) -> None:
@@ -88,8 +99,11 @@ def _call_blas(writer: Writer, places: dict[str, str], pointers: list[str], m: s
 
 
 @contextmanager
-def _tiles(writer: Writer, known: list[str], nbytes: int) -> Iterator[tuple[list[str], str, str]]:
-    """A loop over tiles: the addresses of a, b and the result, and the rows and columns of the tile."""
+def _tiles(writer: Writer, known: list[str], nbytes: int) -> Iterator[tuple[list[str], str, str, str]]:
+    """A loop over tiles: the addresses of a, b and the result, the first row, how many rows and columns.
+
+    Rows are numbered through all matrices.
+    """
     word = ProductWord
     with writer.loop("%begin", "%end") as index:
         matrix = writer.let(f"udiv i64 {index}, {known[word.TILES]}")
@@ -108,7 +122,8 @@ def _tiles(writer: Writer, known: list[str], nbytes: int) -> Iterator[tuple[list
         )
         pointers = [address_at(writer, writer.argument(1 + i), *steps) for i, steps in enumerate(moves)]
         found = _in_batch(writer, writer.argument(0), known[word.RANK], matrix, pointers)
-        yield found, lengths[0], lengths[1]
+        row = writer.let(f"add i64 {writer.let(f'mul i64 {matrix}, {known[word.M]}')}, {down}")
+        yield found, row, lengths[0], lengths[1]
 
 
 def _constants(writer: Writer, type_: str, known: list[str]) -> dict[str, str]:

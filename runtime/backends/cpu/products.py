@@ -26,8 +26,7 @@ class _Operand(NamedTuple):
 
 def add_product(tasks: Tasks, item: schema.MatMul) -> None:
     """Multiply tile by tile each pair of matrices of the batch; see ``tiling`` for the numbers of a task."""
-    if _lies_across(item):
-        item = _turned(item)
+    item = as_computed(item)
     dtype = tasks.dtype(item.out)
     m, n, k = (as_size(e) for e in (item.m, item.n, item.k))
     operands = [_operand(item.b, k, n), _operand(item.a, m, k), _operand(item.out, m, n)]
@@ -64,6 +63,11 @@ def _way(tasks: Tasks, item: schema.MatMul, operands: list[_Operand | None]) -> 
         fastest = tasks.bits >= _FASTEST and tasks.dtype(item.out) == dtypes.float32
         return Way.OWN if fastest else Way.EITHER
     return Way.OWN if own else Way.BLAS if blas else None
+
+
+def as_computed(item: schema.MatMul) -> schema.MatMul:
+    """The product, or the transposed one: whose result has rows that are contiguous, if one has."""
+    return _turned(item) if _lies_across(item) else item
 
 
 def _lies_across(item: schema.MatMul) -> bool:

@@ -12,9 +12,11 @@ from lazyflow.runtime.backends.cpu.batch import add_group_check, runs, segments_
 from lazyflow.runtime.backends.cpu.blocks import split_reduction
 from lazyflow.runtime.backends.cpu.indexed import add_indexed, add_scatter
 from lazyflow.runtime.backends.cpu.nest import contiguous
-from lazyflow.runtime.backends.cpu.products import add_product
+from lazyflow.runtime.backends.cpu.products import add_product, as_computed
 from lazyflow.runtime.backends.cpu.segments import add_segments
+from lazyflow.runtime.backends.cpu.tails import may_follow
 from lazyflow.runtime.backends.cpu.tasks import Module, Shared, Task, Tasks
+from lazyflow.runtime.backends.cpu.tiling import PRODUCT
 
 _STREAM = 2  # the argument of philox that tells one draw from another
 
@@ -33,16 +35,27 @@ def program_tasks(program: schema.Program, module: Module) -> Tasks:
             add_segments(tasks, together)
             continue
         for position, item in enumerate(run):
-            tasks.current = replace(tasks.current, number=number + position)
+            tasks.current = replace(tasks.current, number=number + position, follows=False)
             _ADD[type(item)](tasks, item)
     return tasks
 
 
 def _add_kernel(tasks: Tasks, item: schema.Kernel) -> None:
-    for kernel, parameters, block in split_reduction(tasks, item):
+    parts = split_reduction(tasks, item)
+    if len(parts) == 1 and parts[0].block is None:
+        tasks.current = replace(tasks.current, follows=_follows(tasks, item))
+    for kernel, parameters, block in parts:
         late = any(tasks.overlap(read, write.to) for read in kernel.reads for write in kernel.writes)
         body, streams = _parametrized(tasks, kernel, len(parameters))
         tasks.add_nest(replace_field(kernel, body=body), late, (*parameters, *streams), block)
+
+
+def _follows(tasks: Tasks, item: schema.Kernel) -> bool:
+    before = tasks.current.number - 1
+    product = tasks.program.instructions[before] if before >= 0 else None
+    if not isinstance(product, schema.MatMul) or not tasks.tasks[-1].function.startswith(PRODUCT):
+        return False
+    return may_follow(tasks, as_computed(product), item)
 
 
 def _parametrized(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from lazyflow.runtime.backends.backend import address
 from lazyflow.runtime.backends.cpu.driver import TaskWord
 from lazyflow.runtime.backends.cpu.sizes import Sizing, value_of
 from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
-from lazyflow.runtime.backends.cpu.tiling import PRODUCT, ProductWord, calls_blas, tiled
+from lazyflow.runtime.backends.cpu.tiling import PRODUCT, ProductWord, calls_blas, leaves_cache, tiled
 from lazyflow.runtime.dimensions import Size, named
 
 Words: TypeAlias = NDArray[np.int64]
@@ -42,6 +42,13 @@ class _Column:
         return words
 
 
+class _Tail(NamedTuple):
+    """A task that may take on tiles of the product before it: its row, and where that one's numbers are."""
+
+    row: int
+    place: int
+
+
 class Table:
     """What of a program's tasks does not depend on sizes and addresses.
 
@@ -50,6 +57,7 @@ class Table:
         scratch: The bytes of each buffer of scratch memory.
         printed: For each print instruction, which of these takes its value.
         calls_blas: Whether a task does.
+        tails: The tasks that may take on tiles of the product before them.
     """
 
     def __init__(self, program: Tasks, functions: Mapping[str, int]) -> None:
@@ -60,6 +68,7 @@ class Table:
         self._extents, self._work = _Column(), _Column()
         self._rows = np.zeros((len(tasks), TaskWord.SIZE), np.int64)
         self._tiled: list[tuple[int, int]] = []  # tasks, and where their numbers are
+        self.tails: list[_Tail] = []
         bases: list[int] = []
         self._numbers.sizes += [named(name) for name in dimensions]
         for row, task in zip(self._rows, tasks, strict=True):
@@ -75,6 +84,8 @@ class Table:
                 if task.function.startswith(PRODUCT):
                     self._tiled.append((len(self._extents.sizes), len(self._numbers.sizes)))
                 self._numbers.sizes += task.numbers
+            if task.follows:
+                self.tails.append(_Tail(len(self._extents.sizes), self._tiled[-1][1]))
             for buffer, offset in task.args:
                 self._address(bases, buffer, offset)
             self._extents.sizes.append(task.extent)
@@ -101,19 +112,35 @@ class Table:
         numbers, extents = self._numbers.filled(values), self._extents.filled(values)
         for row, place in self._tiled:
             extents[row] *= tiled(extents[row].item(), numbers[place : place + ProductWord.SIZE])
-        return Filled(self, numbers, self._offsets.filled(values), self._filled_rows(extents, values))
-
-    def _filled_rows(self, extents: Words, values: Mapping[str, int]) -> Words:
-        rows = self._rows.copy()
         work = self._work.filled(values)
-        pieces = work // _WORTH_A_THREAD
-        chunks = np.maximum(
-            1, np.minimum(extents, np.maximum(np.minimum(pieces, _SPREAD), pieces // _LONGER))
-        )
+        self._join(numbers, extents, work)
+        rows, granules = self._rows.copy(), self._granules
         rows[:, TaskWord.EXTENT] = extents
-        granules = self._granules
-        rows[:, TaskWord.CHUNK] = -(-extents // (chunks * granules)) * granules
-        return rows
+        rows[:, TaskWord.CHUNK] = -(-extents // (self._chunks(extents, work) * granules)) * granules
+        return Filled(self, numbers, self._offsets.filled(values), rows)
+
+    def _join(self, numbers: Words, extents: Words, work: Words) -> None:
+        """Let tasks take on tiles of the product before them, where these are whole rows of a large result.
+
+        Not where fewer threads would find a part of the task than of the task alone.
+        """
+        chunks, word = self._chunks(extents, work), ProductWord
+        for row, place in self.tails:
+            product = numbers[place : place + word.SIZE]
+            count = extents[row - 1] // product[word.TILES] * product[word.M]  # rows of all matrices
+            whole = product[word.ACROSS] == 1 and count > 1 and extents[row] % count == 0
+            large = leaves_cache(int(count * product[word.C_ROW]))
+            if large and whole and extents[row - 1] >= min(chunks[row], _SPREAD):
+                product[word.TAIL] = self._rows[row, TaskWord.FUNCTION]
+                product[word.TAIL_STEP] = extents[row] // count
+                work[row - 1] += work[row]
+                extents[row] = 0
+
+    def _chunks(self, extents: Words, work: Words) -> Words:
+        """How many parts threads find of each task."""
+        pieces = work // _WORTH_A_THREAD
+        most = np.maximum(np.minimum(pieces, _SPREAD), pieces // _LONGER)
+        return np.maximum(1, np.minimum(extents, most))
 
     @property
     def guarded(self) -> NDArray[np.bool_]:
@@ -136,6 +163,9 @@ class Filled:
         rows[:, TaskWord.ARGS] = start + 8 * rows[:, TaskWord.ARGS]
         rows[:, TaskWord.WHEN] = np.where(table.guarded, start + 8 * rows[:, TaskWord.WHEN], 0)
         rows[:, TaskWord.SIZES] = address(numbers) + 8 * rows[:, TaskWord.SIZES]
+        for row, place in table.tails:
+            numbers[place + ProductWord.TAIL_ARGS] = rows[row, TaskWord.ARGS]
+            numbers[place + ProductWord.TAIL_SIZES] = rows[row, TaskWord.SIZES]
 
     @property
     def shared(self) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.cpu.kernel import KernelFunction
-from lazyflow.runtime.backends.cpu.nest import Read, as_size, make_nest, work
+from lazyflow.runtime.backends.cpu.nest import Nest, Read, as_size, make_nest, work
 from lazyflow.runtime.backends.cpu.sizes import Sizing, within
 from lazyflow.runtime.backends.cpu.writer import Writer
 from lazyflow.runtime.dimensions import Size, elements
@@ -41,6 +41,7 @@ class Task:
         parameters: Sizes that belong to this call alone.
         when: A bool buffer; false means that the call is left out.
         number: The instruction that it is a part of.
+        follows: Whether it may take on rows of the product that is the task before it, as they are done.
     """
 
     function: str
@@ -52,6 +53,7 @@ class Task:
     parameters: tuple[Sizing, ...] = ()
     when: int | None = None
     number: int = 0
+    follows: bool = False
 
 
 class Shared(NamedTuple):
@@ -140,6 +142,7 @@ class Tasks:
             current.parameters,
             current.when,
             current.number,
+            current.follows,
         )
         self.tasks.append(task)
 
@@ -173,6 +176,22 @@ class Tasks:
         """The address of an access's first element."""
         return access.buffer, as_size(access.offset) * self.dtype(access).itemsize
 
+    def place(self, access: schema.Access) -> tuple[object, ...]:
+        """What equal places have in common, whatever their buffers: memory, first byte, type."""
+        buffer, dtype = self.program.buffers[access.buffer], self.dtype(access)
+        start = as_size(access.offset) * dtype.itemsize
+        if buffer.place == "arena":
+            return buffer.slot, start + buffer.offset, dtype
+        return buffer.place, buffer.name, start, dtype
+
+    def nest(self, kernel: schema.Kernel, block: schema.Extent | None = None) -> Nest:
+        """The loops of a kernel; see ``Nest`` for the block."""
+        reads = [self.read(read) for read in kernel.reads]
+        writes = [self.read(write.to) for write in kernel.writes]
+        results = [write.value for write in kernel.writes]
+        size = None if block is None else as_size(block)
+        return make_nest(kernel.space, kernel.inner, reads, writes, kernel.body, results, size)
+
     def parameter(self, number: int) -> str:
         """The name under which a nest finds a parameter of its task."""
         return f"{self._prefix}{number}"
@@ -193,16 +212,13 @@ class Tasks:
             block: See ``Nest``.
         """
         accesses = [*kernel.reads, *(write.to for write in kernel.writes)]
-        targets = [write.to for write in kernel.writes]
         results = [write.value for write in kernel.writes]
         shapes = tuple((self.dtype(a), a.strides) for a in accesses)
         names = (*self.program.dimensions, *map(self.parameter, range(len(parameters))))
         key = (kernel.space, kernel.inner, shapes, kernel.body, tuple(results), late, names, block)
-        reads, writes = [self.read(a) for a in kernel.reads], [self.read(a) for a in targets]
 
         def describe(name: str) -> tuple[Shared, Callable[[], Written]]:
-            size = None if block is None else as_size(block)
-            nest = make_nest(kernel.space, kernel.inner, reads, writes, kernel.body, results, size)
+            nest = self.nest(kernel, block)
             function = KernelFunction(nest, names, late)
             shared = Shared(name, function.range, work(nest), function.granule)
             return shared, lambda: Written(function.entry(name), function.writer, shared)
