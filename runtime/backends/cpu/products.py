@@ -37,7 +37,7 @@ def add_product(tasks: Tasks, item: schema.MatMul) -> None:
     numbers: list[Size] = [0] * ProductWord.SIZE
     word, size = ProductWord, dtype.itemsize
     numbers[word.M : word.K + 1] = m, n, k
-    numbers[word.RANK] = len(item.batch)
+    numbers[word.OWN], numbers[word.RANK] = way.value, len(item.batch)
     # BLAS counts columns first: the row-major product is the transposed product of the transposed operands
     known = [operand or _Operand(False, 1) for operand in operands]
     numbers[word.FLAG_B : word.FLAG_A + 1] = (ord("T" if each.transposed else "N") for each in known[:2])

@@ -9,9 +9,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from lazyflow.runtime.errors import ShapeError
+
 PRODUCT = "lazyflow.product."  # how the names of functions begin that work on tiles
 _LEAST_WORK = 1 << 18  # multiplications of a tile that is worth a claim
 _OWN_WORK = 1 << 24  # multiplications up to which our own product is as fast as BLAS, with narrower lanes
+_MOST = 2**31 - 1  # what BLAS can count
 _GRANULES = (8, 16)  # rows and columns of a tile come in multiples of these
 _DOWN = (1, 2, 4, 8, 16, 32, 64)
 _ACROSS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
@@ -49,7 +52,7 @@ class ProductWord(IntEnum):
     M = auto()
     N = auto()
     K = auto()
-    OWN = auto()  # whether we multiply, where BLAS could too
+    OWN = auto()  # the way; when the sizes are known: whether we multiply, where BLAS could too
     TILE_M = auto()
     TILE_N = auto()
     ACROSS = auto()  # tiles side by side
@@ -92,11 +95,19 @@ def leaves_cache(nbytes: int) -> bool:
 
 
 def tiled(batch: int, numbers: NDArray[np.int64]) -> int:
-    """Fill in what follows from the sizes among a product's numbers; how many tiles a matrix has."""
+    """Fill in what follows from the sizes among a product's numbers; how many tiles a matrix has.
+
+    Raises:
+        ShapeError: BLAS alone takes the layout, and counts no further than the sizes go.
+    """
     word = ProductWord
     m, n, k = (int(number) for number in numbers[word.M : word.K + 1])
-    numbers[word.OWN] = m * n * k <= _OWN_WORK
     rows, columns = tiles(batch, m, n, k)
+    largest = max(rows, columns, k, *numbers[word.LEADING_B : word.LEADING_C + 1].tolist())
+    if largest > _MOST and numbers[word.OWN] == Way.BLAS.value:
+        found = f"a product of {m} by {k} and {k} by {n} elements: {largest} in a row, or from row to row"
+        raise ShapeError(f"{found}; BLAS, which alone takes this layout on this host, counts to {_MOST}")
+    numbers[word.OWN] = largest > _MOST or m * n * k <= _OWN_WORK
     across = -(-n // columns)
     count = -(-m // rows) * across
     numbers[word.TILE_M : word.TILES + 1] = rows, columns, max(1, across), max(1, count)

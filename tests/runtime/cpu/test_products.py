@@ -214,6 +214,32 @@ def test_large_products_are_those_of_blas_where_lanes_are_narrow(size, own):
     assert bool(numbers[ProductWord.OWN]) is own
 
 
+@pytest.mark.parametrize("leading", [ProductWord.LEADING_A, ProductWord.LEADING_B, ProductWord.LEADING_C])
+def test_what_blas_cannot_count_is_multiplied_by_us_or_refused(leading):
+    numbers = np.zeros(ProductWord.SIZE, np.int64)
+    numbers[: ProductWord.K + 1] = 1024
+    numbers[leading] = 2**31 - 1
+    for step, own in ((0, False), (1, True)):
+        numbers[leading] += step
+        numbers[ProductWord.OWN] = Way.EITHER.value
+        tiled(1, numbers)
+        assert bool(numbers[ProductWord.OWN]) is own
+    numbers[ProductWord.OWN] = Way.BLAS.value
+    with pytest.raises(lf.ShapeError, match=r"a product of 1024 by 1024 .* 2147483648 .* BLAS"):
+        tiled(1, numbers)
+
+
+def test_a_row_that_blas_cannot_count_is_refused_before_there_is_memory(machine):
+    session = multiplication((False, False, False), sizes=("m", 2, "k")).session("cpu")
+    table = session.backend._tables["main"]
+    values = {"m": 2, "k": 2**31}
+    if machine is Plain:
+        with pytest.raises(lf.ShapeError, match="BLAS"):
+            table.fill(values)
+    else:
+        assert table.fill(values).rows.size
+
+
 WAYS = [(512, "float32", Way.OWN), (512, "float64", Way.EITHER), (256, "float32", Way.EITHER)]
 WAYS += [(0, "float32", Way.BLAS)]
 
