@@ -16,8 +16,8 @@ from typing import NamedTuple
 from lazyflow.runtime.backends.cpu.writer import Writer, suffix
 
 BLOCK = 512  # of k
-_DOTTED = 3  # rows, at most, that are multiplied along k
-_DOTS = 8  # columns that a row meets at a time
+_DOTTED = 8  # rows, at most, that are multiplied along k
+_DOTS = 8  # columns that a row, or a pair of rows, meets at a time
 _UNPACKED = 16  # rows, at most, that meet b where it lies
 BYTES = {"float": 4, "double": 8}  # of what there are products
 _SIZES = ("m", "n", "k", "a.row", "a.col", "b.row", "b.col", "c.row")
@@ -99,7 +99,8 @@ class _Gemm:
         """The functions by name."""
         parts = {
             "tile": self._tile(),
-            "dots": self._dots(),
+            "dots.1": self._dots(1),
+            "dots.2": self._dots(2),
             "panels": self._panels(),
             "merge": self._merge(),
             "pack_rows": self._pack_rows(),
@@ -151,39 +152,60 @@ class _Gemm:
         dotted = "true"
         for condition in conditions:
             dotted = writer.let(f"and i1 {dotted}, {writer.let(f'icmp {condition}')}")
-        with writer.branch(dotted), writer.loop("0", "%m") as i:
+        with writer.branch(dotted), _steps(writer, "%m", 2) as (i, rows):
             a, c = address_at(writer, "%a", (i, "%a.row")), address_at(writer, "%c", (i, "%c.row"))
-            self._call(writer, "dots", f"ptr {a}, ptr %b, ptr {c}, i64 %n, i64 %k, i64 %b.col")
+            given = f"ptr {a}, ptr %b, ptr {c}, i64 %n, i64 %k, i64 %b.col, i64 %a.row, i64 %c.row"
+            for height in (1, 2):
+                with writer.branch(writer.let(f"icmp eq i64 {rows}, {height}")):
+                    self._call(writer, f"dots.{height}", given)
         with _otherwise(writer, dotted):
             self._call(writer, "panels", _TILE)
         return _TILE, writer
 
-    def _dots(self) -> _Part:
-        """A row of the result: the products of some columns at a time, each in lanes along k."""
+    def _dots(self, height: int) -> _Part:
+        """Rows of the result: the products of some columns at a time, each in lanes along k."""
         writer = Writer()
-        slots = self._sums(writer, _DOTS)
-        with _steps(writer, "%n", _DOTS) as (j, count):
+        width = _DOTS if self.rows >= _DOTS else _DOTS // height  # what half of the registers hold
+        rows = [address_at(writer, "%a", (str(r), "%a.row")) for r in range(height)]
+        results = [address_at(writer, "%c", (str(r), "%c.row")) for r in range(height)]
+        sums = [self._sums(writer, height) for _ in range(width)]
+        with _steps(writer, "%n", width) as (j, count):
             last = writer.let(f"sub i64 {count}, 1")
             first = address_at(writer, "%b", (j, "%step"))
-            numbers = [_least(writer, str(i), last) for i in range(_DOTS)]
+            numbers = [_least(writer, str(i), last) for i in range(width)]
             columns = [address_at(writer, first, (number, "%step")) for number in numbers]
-            self._clear(writer, slots)
+            for slots in sums:
+                self._clear(writer, slots)
             with writer.loop("0", "%k", self.lanes) as k:
-                self._dot(writer, columns, slots, k, None)
+                self._dot(writer, rows, columns, sums, (k, None))
             rest = writer.whole_steps("0", "%k", self.lanes)
             with writer.branch(writer.let(f"icmp slt i64 {rest}, %k")):
-                self._dot(writer, columns, slots, rest, self._mask(writer, "%k", rest))
-            for i, slot in enumerate(slots):
+                self._dot(writer, rows, columns, sums, (rest, self._mask(writer, "%k", rest)))
+            for i, slots in enumerate(sums):
                 with writer.branch(writer.let(f"icmp slt i64 {i}, {count}")):
-                    total = self._folded(writer, writer.let(f"load {self.vector}, ptr {slot}"))
-                    target = self._element(writer, self._element(writer, "%c", j), i)
-                    writer.line(f"store {self.type} {total}, ptr {target}, align {self.nbytes}")
-        return "ptr %a, ptr %b, ptr %c, i64 %n, i64 %k, i64 %step", writer
+                    places = [self._element(writer, self._element(writer, c, j), i) for c in results]
+                    self._store_folded(writer, slots, places)
+        return "ptr %a, ptr %b, ptr %c, i64 %n, i64 %k, i64 %step, i64 %a.row, i64 %c.row", writer
 
-    def _dot(self, writer: Writer, columns: list[str], slots: list[str], k: str, mask: str | None) -> None:
-        left = self._load(writer, self._element(writer, "%a", k), mask)
-        for column, slot in zip(columns, slots, strict=True):
-            self._add_product(writer, slot, left, self._load(writer, self._element(writer, column, k), mask))
+    def _dot(
+        self,
+        writer: Writer,
+        rows: list[str],
+        columns: list[str],
+        sums: list[list[str]],
+        place: tuple[str, str | None],
+    ) -> None:
+        k, mask = place
+        left = [self._load(writer, self._element(writer, row, k), mask) for row in rows]
+        for column, slots in zip(columns, sums, strict=True):
+            right = self._load(writer, self._element(writer, column, k), mask)
+            for a, slot in zip(left, slots, strict=True):
+                self._add_product(writer, slot, a, right)
+
+    def _store_folded(self, writer: Writer, slots: list[str], places: list[str]) -> None:
+        for slot, place in zip(slots, places, strict=True):
+            total = self._folded(writer, writer.let(f"load {self.vector}, ptr {slot}"))
+            writer.line(f"store {self.type} {total}, ptr {place}, align {self.nbytes}")
 
     def _folded(self, writer: Writer, lanes: str) -> str:
         """The sum of all lanes: the upper half onto the lower one, again and again."""

@@ -18,7 +18,17 @@ from lazyflow.runtime.backends.cpu.tasks import Module
 from lazyflow.runtime.backends.cpu.tiling import ProductWord, Way, product_name, tiled, tiles
 
 SIZES = [
-    *[(1, 1, 1), (1, 16, 5), (2, 9, 100), (3, 100, 64), (15, 31, 100), (31, 17, 16), (100, 15, 31)],
+    *[
+        (1, 1, 1),
+        (1, 16, 5),
+        (2, 9, 100),
+        (3, 100, 64),
+        (7, 13, 70),
+        (8, 9, 129),
+        (15, 31, 100),
+        (31, 17, 16),
+        (100, 15, 31),
+    ],
     *[(8, 48, 16), (9, 49, 17), (17, 100, 1030), (130, 5, 40), (20, 47, 513), (10, 200, 256), (64, 200, 300)],
 ]
 TRANSPOSES = list(itertools.product([False, True], repeat=3))
