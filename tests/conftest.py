@@ -6,7 +6,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lazyflow.runtime.backends.cpu.guard import guarded_mode
+from lazyflow.runtime.backends.cpu.running.guard import guarded_mode
 from repository import ROOT
 
 settings.register_profile(

@@ -12,18 +12,18 @@ import numpy as np
 
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.backend import Array, Outcome, Ran, Steps, aligned, formatted, round_up
-from lazyflow.runtime.backends.cpu.binding import Binding, Memory, Natives
-from lazyflow.runtime.backends.cpu.blas import NAMES, Blas
-from lazyflow.runtime.backends.cpu.cache import Cache
-from lazyflow.runtime.backends.cpu.driver import driver_text
-from lazyflow.runtime.backends.cpu.guard import guarded_mode
-from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Engine, Machine, module_text
-from lazyflow.runtime.backends.cpu.natives import product_text
-from lazyflow.runtime.backends.cpu.pool import Pool
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.table import Table
-from lazyflow.runtime.backends.cpu.tasks import Module
-from lazyflow.runtime.backends.cpu.tiling import PRODUCT
+from lazyflow.runtime.backends.cpu.code.natives import product_text
+from lazyflow.runtime.backends.cpu.code.tiling import PRODUCT
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
+from lazyflow.runtime.backends.cpu.running.binding import Binding, Memory, Natives
+from lazyflow.runtime.backends.cpu.running.blas import NAMES, Blas
+from lazyflow.runtime.backends.cpu.running.cache import Cache
+from lazyflow.runtime.backends.cpu.running.driver import driver_text
+from lazyflow.runtime.backends.cpu.running.guard import guarded_mode
+from lazyflow.runtime.backends.cpu.running.jit import ATTRIBUTES, Engine, Machine, module_text
+from lazyflow.runtime.backends.cpu.running.pool import Pool
+from lazyflow.runtime.backends.cpu.running.table import Table
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.threads import get_num_threads
 

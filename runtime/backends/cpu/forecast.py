@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
 from lazyflow.runtime.dimensions import Size
 
 

@@ -12,8 +12,8 @@ from threadpoolctl import ThreadpoolController
 from documents import Program, plan
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.cpu import cpu
-from lazyflow.runtime.backends.cpu.blas import Blas
-from lazyflow.runtime.backends.cpu.driver import BlasWord
+from lazyflow.runtime.backends.cpu.running.blas import Blas
+from lazyflow.runtime.backends.cpu.running.driver import BlasWord
 from lazyflow.runtime.errors import OutOfRangeError
 
 THREADS = 3

@@ -12,8 +12,8 @@ import pytest
 
 from documents import Program, call, literal, plan
 from lazyflow.runtime.backends.cpu import cpu
-from lazyflow.runtime.backends.cpu.cache import _ASKED, Cache
-from lazyflow.runtime.backends.cpu.jit import Machine
+from lazyflow.runtime.backends.cpu.running.cache import _ASKED, Cache
+from lazyflow.runtime.backends.cpu.running.jit import Machine
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_another_compiler_makes_code_of_its_own(cache, where, monkeypatch):
 
 def test_version_of_the_code_generator_covers_the_modules_that_it_imports():
     imported = set()
-    for path in Path(cpu.__file__).parent.glob("*.py"):
+    for path in Path(cpu.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lazyflow.runtime"):
                 names = [alias.name for alias in node.names] if node.module == "lazyflow.runtime" else []
@@ -83,7 +83,7 @@ def test_damaged_file_is_compiled_anew(cache, damage):
 
 
 def test_files_used_longest_ago_are_removed(cache, monkeypatch):
-    monkeypatch.setattr("lazyflow.runtime.backends.cpu.cache._LOOK", 1)
+    monkeypatch.setattr("lazyflow.runtime.backends.cpu.running.cache._LOOK", 1)
     cache.most_bytes = 3 * 132  # a file holds a checksum of 32 bytes and the code
     for day, key in enumerate("abc"):
         cache.code(key, lambda: bytes(100))
@@ -103,7 +103,7 @@ def test_folder_is_looked_through_now_and_then(cache, monkeypatch):
 
 
 def test_what_a_process_left_half_written_is_removed(cache, monkeypatch):
-    monkeypatch.setattr("lazyflow.runtime.backends.cpu.cache._LOOK", 1)
+    monkeypatch.setattr("lazyflow.runtime.backends.cpu.running.cache._LOOK", 1)
     cache.folder.mkdir()
     (cache.folder / "left.partial").write_bytes(b"half")
     cache.code("a", lambda: b"code")

@@ -7,10 +7,10 @@ import pytest
 
 from documents import Program, call, contiguous, literal, plan, variable
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.lanes import READINGS
-from lazyflow.runtime.backends.cpu.nest import Read, make_nest
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.backends.cpu.code.lanes import READINGS
+from lazyflow.runtime.backends.cpu.code.nest import Read, make_nest
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
 from lazyflow.runtime.scalars import SCALARS
 
 EXACT = {"rtol": 0, "atol": 0}

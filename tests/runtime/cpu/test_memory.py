@@ -16,7 +16,7 @@ from documents import Program, call, plan
 from lazyflow import nn, optim
 from lazyflow.runtime import dtypes
 from lazyflow.runtime.backends.backend import HUGE_PAGE, aligned
-from lazyflow.runtime.backends.cpu.guard import guarded
+from lazyflow.runtime.backends.cpu.running.guard import guarded
 
 HELPERS = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 

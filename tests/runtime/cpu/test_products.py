@@ -12,10 +12,10 @@ import lazyflow as lf
 from documents import Program, plan
 from lazyflow.runtime import schema
 from lazyflow.runtime.backends.cpu import cpu
-from lazyflow.runtime.backends.cpu.jit import Machine
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.tasks import Module
-from lazyflow.runtime.backends.cpu.tiling import ProductWord, Way, product_name, tiled, tiles
+from lazyflow.runtime.backends.cpu.code.tiling import ProductWord, Way, product_name, tiled, tiles
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
+from lazyflow.runtime.backends.cpu.running.jit import Machine
 
 SIZES = [
     *[

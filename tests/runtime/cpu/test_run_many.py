@@ -8,7 +8,7 @@ import pytest
 
 from documents import Program, call, literal, plan, variable
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu import binding
+from lazyflow.runtime.backends.cpu.running import binding
 from lazyflow.runtime.errors import ArgumentError, FeedError, OutOfRangeError
 
 

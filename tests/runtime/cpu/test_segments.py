@@ -10,9 +10,9 @@ import lazyflow as lf
 from documents import Program, call, literal, plan, variable
 from lazyflow import optim
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu.bodies import Body
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.backends.cpu.lowering.bodies import Body
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
 
 BLOCK = 16384
 COUNTS = (1, 2, 3, 4, 8)

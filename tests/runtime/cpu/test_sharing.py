@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 import lazyflow as lf
 from documents import Program, call, contiguous, literal, plan
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu import blocks, bodies, partial, table
-from lazyflow.runtime.backends.cpu.driver import TaskWord
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.table import Table
-from lazyflow.runtime.backends.cpu.tasks import Module
+from lazyflow.runtime.backends.cpu.lowering import blocks, bodies, partial
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
+from lazyflow.runtime.backends.cpu.running import table
+from lazyflow.runtime.backends.cpu.running.driver import TaskWord
+from lazyflow.runtime.backends.cpu.running.table import Table
 from lazyflow.runtime.errors import OutOfRangeError
 
 COUNTS = (1, 2, 3, 4, 8)

@@ -11,8 +11,10 @@ import lazyflow as lf
 from documents import Program, call, literal, plan
 from lazyflow import nn
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu import program, table, tiling
-from lazyflow.runtime.backends.cpu.driver import TaskWord
+from lazyflow.runtime.backends.cpu.code import tiling
+from lazyflow.runtime.backends.cpu.lowering import program
+from lazyflow.runtime.backends.cpu.running import table
+from lazyflow.runtime.backends.cpu.running.driver import TaskWord
 
 THREADS = (1, 2, 3, 4, 8)
 F = nn.functional

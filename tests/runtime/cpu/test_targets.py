@@ -9,13 +9,13 @@ import pytest
 
 import lazyflow as lf
 from lazyflow import nn, optim
-from lazyflow.runtime.backends.cpu.driver import driver_text
-from lazyflow.runtime.backends.cpu.gemm import BYTES
-from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Machine, module_text
-from lazyflow.runtime.backends.cpu.natives import product_text
-from lazyflow.runtime.backends.cpu.program import program_tasks
-from lazyflow.runtime.backends.cpu.tasks import Module
-from lazyflow.runtime.backends.cpu.tiling import Way, product_name
+from lazyflow.runtime.backends.cpu.code.gemm import BYTES
+from lazyflow.runtime.backends.cpu.code.natives import product_text
+from lazyflow.runtime.backends.cpu.code.tiling import Way, product_name
+from lazyflow.runtime.backends.cpu.lowering.program import program_tasks
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module
+from lazyflow.runtime.backends.cpu.running.driver import driver_text
+from lazyflow.runtime.backends.cpu.running.jit import ATTRIBUTES, Machine, module_text
 
 ARM, APPLE, INTEL = "aarch64-unknown-linux-gnu", "arm64-apple-darwin", "x86_64-unknown-linux-gnu"
 TARGETS = [

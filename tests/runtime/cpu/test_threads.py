@@ -17,8 +17,8 @@ import lazyflow as lf
 from lazyflow import nn, optim
 from lazyflow.runtime import threads as counts
 from lazyflow.runtime.backends.backend import address
-from lazyflow.runtime.backends.cpu.driver import NO_CHUNK, JobWord, PoolWord, TaskWord
-from lazyflow.runtime.backends.cpu.pool import Pool
+from lazyflow.runtime.backends.cpu.running.driver import NO_CHUNK, JobWord, PoolWord, TaskWord
+from lazyflow.runtime.backends.cpu.running.pool import Pool
 
 COUNTS = (1, 2, 3, 4, 8)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from lazyflow.runtime.backends.cpu.jit import ATTRIBUTES, Machine
-from lazyflow.runtime.backends.cpu.vectormath import FLOAT32, define, vector
+from lazyflow.runtime.backends.cpu.code.vectormath import FLOAT32, define, vector
+from lazyflow.runtime.backends.cpu.running.jit import ATTRIBUTES, Machine
 
 EXACT = {
     "exp": np.exp,

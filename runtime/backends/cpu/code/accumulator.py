@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.backends.cpu.lanes import Lanes, apply
-from lazyflow.runtime.backends.cpu.nest import Nest
-from lazyflow.runtime.backends.cpu.sizes import Sizes
-from lazyflow.runtime.backends.cpu.writer import Writer, suffix, vector
+from lazyflow.runtime.backends.cpu.code.lanes import Lanes, apply
+from lazyflow.runtime.backends.cpu.code.nest import Nest
+from lazyflow.runtime.backends.cpu.code.sizes import Sizes
+from lazyflow.runtime.backends.cpu.code.writer import Writer, suffix, vector
 
 _COMPARED = {"reduce_max": "ogt", "reduce_min": "olt"}
 

@@ -8,9 +8,9 @@ from typing import TypeAlias
 import llvmlite
 import llvmlite.binding as llvm
 
-from lazyflow.runtime.backends.cpu.lanes import define_philox
-from lazyflow.runtime.backends.cpu.tasks import Written
-from lazyflow.runtime.backends.cpu.vectormath import define
+from lazyflow.runtime.backends.cpu.code.lanes import define_philox
+from lazyflow.runtime.backends.cpu.code.vectormath import define
+from lazyflow.runtime.backends.cpu.lowering.tasks import Written
 
 Engine: TypeAlias = llvm.ExecutionEngine
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lazyflow.runtime.backends.backend import address, aligned
-from lazyflow.runtime.backends.cpu.driver import NO_CHUNK, PoolWord
+from lazyflow.runtime.backends.cpu.running.driver import NO_CHUNK, PoolWord
 
 _logger = logging.getLogger("lazyflow")
 _SPINS = 3000  # some 30 microseconds

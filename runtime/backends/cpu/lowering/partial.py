@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.bodies import BLOCK, Body, rows_of_block
-from lazyflow.runtime.backends.cpu.nest import contiguous
-from lazyflow.runtime.backends.cpu.tasks import Tasks
+from lazyflow.runtime.backends.cpu.code.nest import contiguous
+from lazyflow.runtime.backends.cpu.lowering.bodies import BLOCK, Body, rows_of_block
+from lazyflow.runtime.backends.cpu.lowering.tasks import Tasks
 
 
 def split_whole(tasks: Tasks, kernel: schema.Kernel) -> list[schema.Kernel]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu.nest import as_size, contiguous
-from lazyflow.runtime.backends.cpu.tasks import Tasks
-from lazyflow.runtime.backends.cpu.tiling import leaves_cache
+from lazyflow.runtime.backends.cpu.code.nest import as_size, contiguous
+from lazyflow.runtime.backends.cpu.code.tiling import leaves_cache
+from lazyflow.runtime.backends.cpu.lowering.tasks import Tasks
 from lazyflow.runtime.dimensions import Size, elements
 
 

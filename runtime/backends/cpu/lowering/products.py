@@ -7,10 +7,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.nest import as_size
-from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks
-from lazyflow.runtime.backends.cpu.tiling import ProductWord, Way, product_name
-from lazyflow.runtime.backends.cpu.writer import STORED
+from lazyflow.runtime.backends.cpu.code.nest import as_size
+from lazyflow.runtime.backends.cpu.code.tiling import ProductWord, Way, product_name
+from lazyflow.runtime.backends.cpu.code.writer import STORED
+from lazyflow.runtime.backends.cpu.lowering.tasks import Shared, Tasks
 from lazyflow.runtime.dimensions import Size, at_least, elements
 
 _GEMM = {dtypes.float32: 0, dtypes.float64: 1}  # which function of BLAS; see blas.NAMES

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.backends.cpu.vectormath import FLOAT32, use
-from lazyflow.runtime.backends.cpu.writer import (
+from lazyflow.runtime.backends.cpu.code.vectormath import FLOAT32, use
+from lazyflow.runtime.backends.cpu.code.writer import (
     COMPUTED,
     STORED,
     Writer,

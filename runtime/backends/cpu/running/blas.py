@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lazyflow.runtime.backends.backend import address
-from lazyflow.runtime.backends.cpu.driver import BlasWord
+from lazyflow.runtime.backends.cpu.running.driver import BlasWord
 
 NAMES = ("sgemm", "dgemm")
 _SPELLINGS = ("scipy_{}_", "{}_")  # in libraries whose sizes have 32 bits

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.nest import GENERATORS
+from lazyflow.runtime.backends.cpu.code.nest import GENERATORS
 from lazyflow.runtime.scalars import SCALARS
 
 BLOCK = 16384  # elements that are reduced at a time, whatever the number of threads

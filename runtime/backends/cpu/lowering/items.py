@@ -8,11 +8,11 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu.kernel import KernelFunction
-from lazyflow.runtime.backends.cpu.lanes import from_stored
-from lazyflow.runtime.backends.cpu.nest import Read, make_nest, weight
-from lazyflow.runtime.backends.cpu.tasks import Address, Shared, Tasks, Written
-from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, definition
+from lazyflow.runtime.backends.cpu.code.kernel import KernelFunction
+from lazyflow.runtime.backends.cpu.code.lanes import from_stored
+from lazyflow.runtime.backends.cpu.code.nest import Read, make_nest, weight
+from lazyflow.runtime.backends.cpu.code.writer import COMPUTED, STORED, Writer, definition
+from lazyflow.runtime.backends.cpu.lowering.tasks import Address, Shared, Tasks, Written
 from lazyflow.runtime.dtypes import DType
 from lazyflow.runtime.scalars import SCALARS
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
-from lazyflow.runtime.backends.cpu.writer import Writer, suffix
+from lazyflow.runtime.backends.cpu.code.writer import Writer, suffix
 
 BLOCK = 512  # of k
 _DOTTED = 8  # rows, at most, that are multiplied along k

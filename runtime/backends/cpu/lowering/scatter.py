@@ -10,11 +10,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.lanes import apply, from_stored, to_stored
-from lazyflow.runtime.backends.cpu.nest import COLUMN_LANES, LANES, Read, as_size
-from lazyflow.runtime.backends.cpu.sizes import Sizes
-from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks, Written
-from lazyflow.runtime.backends.cpu.writer import COMPUTED, STORED, Writer, definition, is_unsigned, vector
+from lazyflow.runtime.backends.cpu.code.lanes import apply, from_stored, to_stored
+from lazyflow.runtime.backends.cpu.code.nest import COLUMN_LANES, LANES, Read, as_size
+from lazyflow.runtime.backends.cpu.code.sizes import Sizes
+from lazyflow.runtime.backends.cpu.code.writer import (
+    COMPUTED,
+    STORED,
+    Writer,
+    definition,
+    is_unsigned,
+    vector,
+)
+from lazyflow.runtime.backends.cpu.lowering.tasks import Shared, Tasks, Written
 from lazyflow.runtime.dimensions import Size, elements
 
 _SHORT_ROW = 8  # elements; shorter ones are added one after another in the time that sorting takes

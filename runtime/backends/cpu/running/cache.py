@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from lazyflow.runtime.backends.cpu.jit import Machine
+from lazyflow.runtime.backends.cpu.running.jit import Machine
 
 MOST_BYTES = 256 << 20
 _LOOK = 16  # of so many files written, one has the folder looked through: 30,000 take 0.3 s
@@ -118,9 +118,9 @@ def _default_folder() -> Path:
 @cache
 def _own_version() -> str:
     """What the code generator is: the content of its files, and of those outside that it asks."""
-    folder, digest = Path(__file__).parent, hashlib.sha256()
+    folder, digest = Path(__file__).parents[1], hashlib.sha256()
     outside = [folder.parents[1] / f"{name}.py" for name in _ASKED]
-    for path in sorted([*folder.glob("*.py"), *folder.glob("*.ll"), *outside]):
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.ll"), *outside]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from lazyflow.runtime import dtypes, schema
 from lazyflow.runtime.backends.backend import Array, Bound, Steps, address, check_index
-from lazyflow.runtime.backends.cpu.batch import count_groups
-from lazyflow.runtime.backends.cpu.driver import JobWord
-from lazyflow.runtime.backends.cpu.guard import guarded
-from lazyflow.runtime.backends.cpu.table import Filled
+from lazyflow.runtime.backends.cpu.lowering.batch import count_groups
+from lazyflow.runtime.backends.cpu.running.driver import JobWord
+from lazyflow.runtime.backends.cpu.running.guard import guarded
+from lazyflow.runtime.backends.cpu.running.table import Filled
 from lazyflow.runtime.dimensions import Size, evaluate, parse
 from lazyflow.runtime.errors import OutOfRangeError
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from msgspec.structs import replace as replace_field
 
 from lazyflow.runtime import schema
-from lazyflow.runtime.backends.cpu.batch import add_group_check, runs, segments_of, segments_of_batch
-from lazyflow.runtime.backends.cpu.blocks import split_reduction
-from lazyflow.runtime.backends.cpu.indexed import add_indexed, add_scatter
-from lazyflow.runtime.backends.cpu.nest import contiguous
-from lazyflow.runtime.backends.cpu.products import add_product, as_computed
-from lazyflow.runtime.backends.cpu.segments import add_segments
-from lazyflow.runtime.backends.cpu.tails import may_follow
-from lazyflow.runtime.backends.cpu.tasks import Module, Shared, Task, Tasks
-from lazyflow.runtime.backends.cpu.tiling import PRODUCT
+from lazyflow.runtime.backends.cpu.code.nest import contiguous
+from lazyflow.runtime.backends.cpu.code.tiling import PRODUCT
+from lazyflow.runtime.backends.cpu.lowering.batch import add_group_check, runs, segments_of, segments_of_batch
+from lazyflow.runtime.backends.cpu.lowering.blocks import split_reduction
+from lazyflow.runtime.backends.cpu.lowering.indexed import add_indexed, add_scatter
+from lazyflow.runtime.backends.cpu.lowering.products import add_product, as_computed
+from lazyflow.runtime.backends.cpu.lowering.segments import add_segments
+from lazyflow.runtime.backends.cpu.lowering.tails import may_follow
+from lazyflow.runtime.backends.cpu.lowering.tasks import Module, Shared, Task, Tasks
 
 _STREAM = 2  # the argument of philox that tells one draw from another
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.backends.cpu.accumulator import Accumulator
-from lazyflow.runtime.backends.cpu.lanes import apply, from_stored, rounded, to_stored
-from lazyflow.runtime.backends.cpu.nest import COSTLY, GENERATORS, SCRATCH_LIMIT, Nest, Read, as_size
-from lazyflow.runtime.backends.cpu.sizes import Sizes, Walk
-from lazyflow.runtime.backends.cpu.writer import (
+from lazyflow.runtime.backends.cpu.code.accumulator import Accumulator
+from lazyflow.runtime.backends.cpu.code.lanes import apply, from_stored, rounded, to_stored
+from lazyflow.runtime.backends.cpu.code.nest import COSTLY, GENERATORS, SCRATCH_LIMIT, Nest, Read, as_size
+from lazyflow.runtime.backends.cpu.code.sizes import Sizes, Walk
+from lazyflow.runtime.backends.cpu.code.writer import (
     COMPUTED,
     STORED,
     Writer,

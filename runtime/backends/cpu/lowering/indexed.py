@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.lanes import apply, from_stored
-from lazyflow.runtime.backends.cpu.nest import LANES, Read, as_size, contiguous
-from lazyflow.runtime.backends.cpu.scatter import add_rows, moves_rows
-from lazyflow.runtime.backends.cpu.sizes import Sizes
-from lazyflow.runtime.backends.cpu.tasks import Shared, Tasks, Written
-from lazyflow.runtime.backends.cpu.writer import STORED, Writer, definition, is_unsigned, vector
+from lazyflow.runtime.backends.cpu.code.lanes import apply, from_stored
+from lazyflow.runtime.backends.cpu.code.nest import LANES, Read, as_size, contiguous
+from lazyflow.runtime.backends.cpu.code.sizes import Sizes
+from lazyflow.runtime.backends.cpu.code.writer import STORED, Writer, definition, is_unsigned, vector
+from lazyflow.runtime.backends.cpu.lowering.scatter import add_rows, moves_rows
+from lazyflow.runtime.backends.cpu.lowering.tasks import Shared, Tasks, Written
 from lazyflow.runtime.dimensions import Size, elements
 
 

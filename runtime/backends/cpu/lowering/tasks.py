@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.kernel import KernelFunction
-from lazyflow.runtime.backends.cpu.nest import Nest, Read, as_size, make_nest, work
-from lazyflow.runtime.backends.cpu.sizes import Sizing, within
-from lazyflow.runtime.backends.cpu.writer import Writer
+from lazyflow.runtime.backends.cpu.code.kernel import KernelFunction
+from lazyflow.runtime.backends.cpu.code.nest import Nest, Read, as_size, make_nest, work
+from lazyflow.runtime.backends.cpu.code.sizes import Sizing, within
+from lazyflow.runtime.backends.cpu.code.writer import Writer
 from lazyflow.runtime.dimensions import Size, elements
 from lazyflow.runtime.dtypes import DType
 

@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.bodies import Body
-from lazyflow.runtime.backends.cpu.items import Along, Operand, Stream
-from lazyflow.runtime.backends.cpu.nest import contiguous
-from lazyflow.runtime.backends.cpu.segments import Segments
-from lazyflow.runtime.backends.cpu.tasks import Address, Shared, Tasks
+from lazyflow.runtime.backends.cpu.code.nest import contiguous
+from lazyflow.runtime.backends.cpu.lowering.bodies import Body
+from lazyflow.runtime.backends.cpu.lowering.items import Along, Operand, Stream
+from lazyflow.runtime.backends.cpu.lowering.segments import Segments
+from lazyflow.runtime.backends.cpu.lowering.tasks import Address, Shared, Tasks
 from lazyflow.runtime.dimensions import MAX_EXTENT
 from lazyflow.runtime.dtypes import DType
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lazyflow.runtime.backends.cpu.gemm import BYTES, Registers, address_at, gemm_functions
-from lazyflow.runtime.backends.cpu.tiling import PRODUCT, ProductWord, Way
-from lazyflow.runtime.backends.cpu.writer import Writer, definition
+from lazyflow.runtime.backends.cpu.code.gemm import BYTES, Registers, address_at, gemm_functions
+from lazyflow.runtime.backends.cpu.code.tiling import PRODUCT, ProductWord, Way
+from lazyflow.runtime.backends.cpu.code.writer import Writer, definition
 
 _STEPS = (
     ProductWord.K,

@@ -11,7 +11,7 @@ from enum import IntEnum, auto
 from pathlib import Path
 from string import Template
 
-from lazyflow.runtime.backends.cpu.natives import natives_text
+from lazyflow.runtime.backends.cpu.code.natives import natives_text
 
 
 class _Word(IntEnum):

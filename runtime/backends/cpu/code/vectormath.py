@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from lazyflow.runtime.backends.cpu.writer import Writer, number, splat, suffix, vector
+from lazyflow.runtime.backends.cpu.code.writer import Writer, number, splat, suffix, vector
 
 LOG2_E = 1.0 / math.log(2.0)
 ROUND = 1.5 * 2.0**52  # adding it rounds to an integer, which then stands in the low bits

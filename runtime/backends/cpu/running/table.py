@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazyflow.runtime.backends.backend import address
-from lazyflow.runtime.backends.cpu.driver import TaskWord
-from lazyflow.runtime.backends.cpu.sizes import Sizing, value_of
-from lazyflow.runtime.backends.cpu.tasks import Task, Tasks
-from lazyflow.runtime.backends.cpu.tiling import PRODUCT, ProductWord, calls_blas, leaves_cache, tiled
+from lazyflow.runtime.backends.cpu.code.sizes import Sizing, value_of
+from lazyflow.runtime.backends.cpu.code.tiling import PRODUCT, ProductWord, calls_blas, leaves_cache, tiled
+from lazyflow.runtime.backends.cpu.lowering.tasks import Task, Tasks
+from lazyflow.runtime.backends.cpu.running.driver import TaskWord
 from lazyflow.runtime.dimensions import Size, named
 
 Words: TypeAlias = NDArray[np.int64]

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes, schema
-from lazyflow.runtime.backends.cpu.bodies import BLOCK, MOST_BLOCKS, Body, rows_of_block
-from lazyflow.runtime.backends.cpu.nest import Nest, as_size, contiguous
-from lazyflow.runtime.backends.cpu.partial import split_whole
-from lazyflow.runtime.backends.cpu.sizes import Sizing
-from lazyflow.runtime.backends.cpu.tasks import Tasks
+from lazyflow.runtime.backends.cpu.code.nest import Nest, as_size, contiguous
+from lazyflow.runtime.backends.cpu.code.sizes import Sizing
+from lazyflow.runtime.backends.cpu.lowering.bodies import BLOCK, MOST_BLOCKS, Body, rows_of_block
+from lazyflow.runtime.backends.cpu.lowering.partial import split_whole
+from lazyflow.runtime.backends.cpu.lowering.tasks import Tasks
 from lazyflow.runtime.dimensions import Size, elements, evaluate
 from lazyflow.runtime.dtypes import DType
 

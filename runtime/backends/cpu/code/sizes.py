@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TypeAlias
 
-from lazyflow.runtime.backends.cpu.writer import Writer
+from lazyflow.runtime.backends.cpu.code.writer import Writer
 from lazyflow.runtime.dimensions import Dimension, Size, elements, evaluate
 
 # a size, or what computes it from the dimensions

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lazyflow.runtime import dtypes
-from lazyflow.runtime.backends.cpu.bodies import BLOCK, Body
-from lazyflow.runtime.backends.cpu.items import Along, Computation, Item, Operand, Stream, add_items
-from lazyflow.runtime.backends.cpu.tasks import Address, Tasks
+from lazyflow.runtime.backends.cpu.lowering.bodies import BLOCK, Body
+from lazyflow.runtime.backends.cpu.lowering.items import Along, Computation, Item, Operand, Stream, add_items
+from lazyflow.runtime.backends.cpu.lowering.tasks import Address, Tasks
 
 _ITEM = 32768  # elements that one thread updates at a time
 

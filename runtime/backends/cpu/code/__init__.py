@@ -1,0 +1,1 @@
+"""From bodies of kernels to the text of native functions."""

@@ -1,0 +1,1 @@
+"""From the instructions of a program to tasks: calls of native functions."""

@@ -1,0 +1,1 @@
+"""Tables of tasks in memory, and the native code that walks them with threads."""
