@@ -49,18 +49,25 @@ class Feeds:
         Raises:
             FeedError: if a feed is missing or unknown, or does not fit its placeholder.
         """
-        known = self._solved.get(self._plain_shapes(given, state))  # type: ignore[arg-type]
-        if known is not None:
-            return given, known  # type: ignore[return-value]
+        usual = self._plain_shapes(given, state)
+        if usual is not None:
+            known = self._solved.get(usual)
+            return given, self._sizes(usual) if known is None else known  # type: ignore[return-value]
         self.check_names(given)
         arrays: dict[str, Array] = {}
         for name, feed in self.rows.items():
             arrays[name] = as_array(given[name], self._wanted(feed, "feed"))
-        sizes = self._solve({name: array.shape for name, array in arrays.items()})
-        if len(self._solved) >= _KEPT_SHAPES:
-            self._solved.clear()
-        self._solved[tuple(array.shape for array in arrays.values())] = sizes
+        sizes = self._sizes(tuple(array.shape for array in arrays.values()))
         return {name: self._usable(name, array, state) for name, array in arrays.items()}, sizes
+
+    def _sizes(self, shapes: Shapes) -> dict[str, int]:
+        """The value of each dimension, for shapes of all feeds."""
+        if shapes not in self._solved:
+            sizes = self._solve(dict(zip(self.rows, shapes, strict=True)))
+            if len(self._solved) >= _KEPT_SHAPES:
+                self._solved.clear()
+            self._solved[shapes] = sizes
+        return self._solved[shapes]
 
     @property
     def changed(self) -> set[str]:
@@ -197,7 +204,9 @@ class Feeds:
 
     def _check_polynomials(self, feed: schema.Feed, shape: tuple[int, ...], sizes: Mapping[str, int]) -> None:
         for axis, (extent, size) in enumerate(zip(feed.shape, shape, strict=True)):
-            polynomial = parse(extent) if isinstance(extent, str) else extent
+            if not isinstance(extent, str):
+                continue
+            polynomial = parse(extent)
             wanted = evaluate(polynomial, sizes)
             if wanted != size:
                 values = ", ".join(f"{n}={sizes[n]}" for n in sorted(names_of([polynomial])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -56,11 +57,12 @@ class State:
         for variable, dtype in zip(document.variables, kinds, strict=True):
             places.append(places[-1] + round_up(_count(variable.shape) * dtype.itemsize))
         self.block = aligned(places[-1])
+        self.block[:: mmap.PAGESIZE] = 0  # a page read before it is written is mapped twice, for all threads
         self.rows: dict[str, Row] = {}
         self.loans = Loans()
         for variable, dtype, place in zip(document.variables, kinds, places, strict=False):
             array: Array = np.ndarray(variable.shape, dtype, self.block, place)
-            if not _is_zero(variable.initial):  # the block is zeroed, and its pages are not touched yet
+            if not _is_zero(variable.initial):
                 array[...] = number(variable.initial, dtype)
             self.rows[variable.name] = Row(variable, dtype, array)
         for optimizer in document.optimizers:

@@ -227,13 +227,16 @@ def _kernel_batch(accesses: Accesses, step: schema.KernelBatch) -> Touched:
     reads: list[int] = []
     for number, segment in enumerate(step.segments):
         found = _segment(accesses, segment)
-        _require(found == shape, f"segment {number} differs from the first in its dtypes")
+        if found != shape:
+            raise PlanError(f"segment {number} differs from the first in its dtypes")
         reads += [buffer for buffer in segment.reads if accesses.buffers[buffer].place == "arena"]
         for buffer in segment.writes:
-            name = accesses.buffers[buffer].name
-            _require(accesses.buffers[buffer].place == "variable", f"segment {number} writes no variable")
-            _require(name not in owners, f"{name!r} is written twice")
-            owners[name] = number
+            row = accesses.buffers[buffer]
+            if row.place != "variable":
+                raise PlanError(f"segment {number} writes no variable")
+            if row.name in owners:
+                raise PlanError(f"{row.name!r} is written twice")
+            owners[row.name] = number
     _verify_owners(accesses, step, owners)
     flat = [schema.Access(buffer=buffer, strides=(1,)) for buffer in reads]
     return Touched([Touch(access, (1,)) for access in (*flat, *step.columns)], [])
@@ -265,16 +268,15 @@ def _verify_owners(accesses: Accesses, step: schema.KernelBatch, owners: dict[st
     for number, segment in enumerate(step.segments):
         for buffer in segment.reads:
             row = accesses.buffers[buffer]
-            ok = row.place != "variable" or owners.get(row.name, number) == number
-            _require(ok, f"segment {number} reads {row.name!r}, which another segment writes")
-    shared = [column.buffer for column in step.columns] + [segment.group for segment in step.segments]
+            if row.place == "variable" and owners.get(row.name, number) != number:
+                raise PlanError(f"segment {number} reads {row.name!r}, which another segment writes")
+    shared = [*{segment.group for segment in step.segments}, *(column.buffer for column in step.columns)]
     if step.when is not None:
         shared.append(step.when)
     for buffer in shared:
         row = accesses.buffers[buffer]
-        _require(
-            row.place != "variable" or row.name not in owners, f"{row.name!r} is read by all and written"
-        )
+        if row.place == "variable" and row.name in owners:
+            raise PlanError(f"{row.name!r} is read by all and written")
 
 
 def _matmul(accesses: Accesses, step: schema.MatMul) -> Touched:

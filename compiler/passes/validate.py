@@ -51,20 +51,25 @@ def validate(graph: Graph) -> Graph:
 def _made(*ops: Op) -> dict[str, str]:
     """The rows of a message that name the lines of ops."""
     labels = ("made",) if len(ops) == 1 else ("first", "second")
-    places = zip(labels, (op.origins[0].location if op.origins else "" for op in ops), strict=True)
+    places = zip(labels, map(_location, ops), strict=True)
     return {label: f"at {place}" for label, place in places if place}
 
 
-def _check_name(what: str, name: str, rows: dict[str, str]) -> None:
+def _location(op: Op) -> str:
+    return op.origins[0].location if op.origins else ""
+
+
+def _check_name(what: str, name: str, location: str = "") -> None:
     if not name or len(name) > LONGEST_NAME or not name.isprintable() or name != name.strip():
         expected = f"1 to {LONGEST_NAME} printable characters, no space at either end"
-        raise GraphError(message(f"{what}: {name!r} cannot be a name", **rows, expected=expected))
+        made = {"made": f"at {location}"} if location else {}
+        raise GraphError(message(f"{what}: {name!r} cannot be a name", **made, expected=expected))
 
 
 def _check_variables(variables: Iterable[Variable]) -> None:
     seen: dict[str, Variable] = {}
     for each in variables:
-        _check_name("variable", each.name, {"made": f"at {each.location}"} if each.location else {})
+        _check_name("variable", each.name, each.location)
         first = seen.setdefault(each.name, each)
         if first is not each:
             rows = {"first": f"made at {first.location}", "second": f"made at {each.location}"}
@@ -73,12 +78,12 @@ def _check_variables(variables: Iterable[Variable]) -> None:
 
 
 def _check_program(program: Program) -> None:
-    _check_name("program", program.name, {})
+    _check_name("program", program.name)
     if not program.roots():
         hint = "fetch a Tensor, assign a variable, or leave the program out"
         raise GraphError(message(f"program {program.name!r} has neither fetches nor effects", hint=hint))
     for name, value in program.fetches.items():
-        _check_name("fetch", name, _made(value.op))
+        _check_name("fetch", name, _location(value.op))
     assigned: dict[Variable, Op] = {}
     for op in program.effects:
         for each in op.assigned:
@@ -96,7 +101,7 @@ def _check_feeds(program: Program, placeholders: Sequence[Op]) -> None:
     seen: dict[str, Op] = {}
     for op in placeholders:
         name = op.attributes["name"]
-        _check_name("placeholder", name, _made(op))
+        _check_name("placeholder", name, _location(op))
         if program.name == INIT:
             headline = f"placeholder {name!r}: an initial value depends on it"
             hint = "initial values are made before anything is fed; assign the variable in a program instead"

@@ -86,8 +86,8 @@ class Table:
                 self._numbers.sizes += task.numbers
             if task.follows:
                 self.tails.append(_Tail(len(self._extents.sizes), self._tiled[-1][1]))
-            for buffer, offset in task.args:
-                self._address(bases, buffer, offset)
+            bases += [buffer for buffer, _ in task.args]
+            self._offsets.sizes += [offset for _, offset in task.args]
             self._extents.sizes.append(task.extent)
             self._work.sizes.append(task.work)
         self.bases = np.array(bases, np.intp)
