@@ -82,7 +82,10 @@ def _restored_on_error(graph: Graph) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        removed = set(graph.ir.ops[operations:])
         del graph.ir.ops[operations:]
+        for adopted in graph.variables.values():
+            adopted.forget(removed)
         graph.ir.programs.pop("init", None)
         for name, count in effects.items():
             del graph.ir.programs[name].effects[count:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from inspect import signature
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
@@ -12,7 +12,7 @@ import numpy as np
 from lazyflow.append import as_shape, as_tensor, element_type, graph_of
 from lazyflow.compiler import graph as ir
 from lazyflow.compiler import primitives
-from lazyflow.compiler.graph import Origin, Value, make
+from lazyflow.compiler.graph import Op, Origin, Value, make
 from lazyflow.compiler.rules import Type, show
 from lazyflow.context import current_graph
 from lazyflow.location import user_line
@@ -113,6 +113,11 @@ class Variable(Tensor):
         self.graph = graph
         self.adopted = True
         graph.variables[self.ir] = self
+
+    def forget(self, ops: Container[Op]) -> None:
+        """Be read by a new op, if one of these read it: for the maker of a graph that takes them back."""
+        if self._read is not None and self._read.op in ops:
+            self._read = None
 
     def release(self) -> None:
         """Let another graph adopt it: for the maker of a graph to which nothing is appended any more."""

@@ -73,6 +73,24 @@ def test_numbers_of_a_failed_compile_are_forgotten():
         np.testing.assert_array_equal(lf.compile(graph).session("numpy").run("read")["sum"], [6.5, 6.5])
 
 
+def test_a_variable_that_a_failed_compile_read_can_be_read_again():
+    seen = []
+    with lf.Graph() as graph:
+        first = lf.Parameter(lambda shape, dtype: lf.full(shape, 2.0, dtype), (2,), name="first")
+        second = lf.Parameter(lambda s, d: lf.full(s, 1.0, d) if seen else 3.0, (2,), name="second")
+        gradient = lf.placeholder("g", (2,))
+        optimizer = optim.SGD([first, second], lr=1.0)
+        with graph.program("train"):
+            optimizer.step({first: gradient, second: gradient})  # reads neither by an op of its own
+        with pytest.raises(lf.ArgumentTypeError, match="initializers are"):
+            lf.compile(graph)
+        seen.append(True)
+        graph.program("read", fetches={"twice": first * 2.0})
+        session = lf.compile(graph).session("numpy")
+    session.run("train", g=np.ones(2, np.float32))
+    np.testing.assert_array_equal(session.run("read")["twice"], [2.0, 2.0])
+
+
 def test_a_plan_keeps_the_text_of_its_graph(tmp_path):
     plan = lf.compile(graph_of(double))
     assert "%2 = mul %0 %1 : float32[3]" in " ".join(plan.source.split())
